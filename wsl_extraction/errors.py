@@ -1,0 +1,10 @@
+"""The one exception that means: the user gave something that cannot work."""
+
+
+class InputError(ValueError):
+  """Input that cannot be used; its message is for the user.
+
+  The message is one line that names what is wrong, where, and what to do.
+  Binaries print it and exit with status 2. Every other exception is a defect
+  of the package, and keeps its traceback.
+  """
