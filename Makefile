@@ -1,0 +1,72 @@
+# Everything runs in .venv, which the first target to need it makes from
+# requirements.txt. `make PYTHON=python3.12 run` chooses the interpreter.
+PYTHON ?= python3
+WORKDIR ?= runs/rotation
+TORCH ?= torch>=2.6
+BIN := .venv/bin/python
+PIP := $(BIN) -m pip --disable-pip-version-check --no-input
+BACKEND_TESTS := tests/test_objectives.py tests/test_networks.py \
+  tests/test_preprocess.py tests/test_student.py
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-jax test-torch lint build-file docs wheel clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' Makefile | expand -t 18
+
+run: .venv/installed  ## extract a model from 5,000 real digits (minutes)
+	$(BIN) -m wsl_extraction.train --gin_file=gin/rotation.gin \
+	  --workdir="$(WORKDIR)"
+
+test: .venv/installed  ## run the tests
+	$(BIN) -m pytest
+
+test-jax: .venv/installed  ## the tests of networks and objectives, on jax
+	KERAS_BACKEND=jax $(BIN) -m pytest $(BACKEND_TESTS)
+
+test-torch: .venv/installed  ## the same on torch, installed if it is missing
+	$(BIN) -c 'import torch' 2>/dev/null || $(PIP) install '$(TORCH)'
+	KERAS_BACKEND=torch $(BIN) -m pytest $(BACKEND_TESTS)
+
+lint: .venv/installed  ## check the style; types too where pyright is installed
+	$(BIN) -m ruff check .
+	@if $(BIN) -c 'import pyright' 2>/dev/null; \
+	  then $(BIN) -m pyright; \
+	  else echo 'types not checked: pyright is not in .venv'; fi
+
+build-file: .venv/installed  ## write BUILD anew, after a change of imports
+	$(BIN) tests/build_targets.py > BUILD.new
+	mv BUILD.new BUILD
+
+docs: .venv/docs-installed  ## write the documentation to docs/_build/html
+	$(BIN) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+wheel: .venv/installed  ## write a wheel to dist/
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## remove what the targets above wrote, except .venv and runs
+	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis
+	find wsl_extraction tests benchmarks docs -name __pycache__ \
+	  -type d -prune -exec rm -rf {} +
+
+# The stamp comes last, so that an interrupted installation is repeated. An
+# environment that is broken, or of another Python, is made anew.
+.venv/installed: requirements.txt pyproject.toml
+	@'$(PYTHON)' -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  2>/dev/null || { echo "make: '$(PYTHON)' is no Python 3.11, 3.12 or 3.13;" \
+	  'name one: make PYTHON=/path/to/python3.12 ...' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' cannot make virtual environments; install its" \
+	  'venv package (python3-venv on Debian)' >&2; exit 1; }
+	@version() { "$$1" -c 'import pip, sys; print(sys.version_info[:2])' 2>&1; }; \
+	  if [ "$$(version $(BIN))" != "$$('$(PYTHON)' -c \
+	    'import sys; print(sys.version_info[:2])')" ]; then \
+	    echo 'making .venv'; '$(PYTHON)' -m venv --clear .venv; fi
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/docs-installed: .venv/installed
+	$(PIP) install --no-build-isolation --editable '.[docs]'
+	@touch $@

@@ -1,0 +1,201 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from source_tree import PACKAGE, SourceTree
+
+LEAVES = frozenset({"errors", "files"})
+BINARIES = frozenset({
+    "train", "label", "evaluate", "reproduce", "hardness", "doctor",
+    # What the binaries share: flags, gin, the experiment that gin configures.
+    "cli", "experiment",
+})
+# Folder or file -> what of ours it may import besides itself and the leaves.
+MAY_IMPORT = {
+    "report": {"metrics"},
+    "attacks": {
+        "oracle", "objectives", "strategies", "data", "networks", "metrics"},
+    "objectives": set(),
+    "strategies": set(),
+    "data": {"oracle"},
+    "victims": {"networks", "data", "objectives"},
+    "theory": {"metrics"},
+    "oracle": set(),
+    "networks": set(),
+    "metrics": set(),
+    "devices": set(),
+    "errors": set(),
+    "files": {"errors"},
+    # The package's own __init__.py, which runs before everything else, lets
+    # devices set what must be set before a backend is imported.
+    "": {"devices"},
+}
+BINARIES_ONLY = frozenset({"absl", "gin"})
+
+
+def part(module: str) -> str:
+  """The folder or file, right below the package, that holds `module`."""
+  return [*module.split("."), ""][1]
+
+
+def violations(tree: SourceTree) -> list[str]:
+  """Imports that the table does not allow, one line each."""
+  modules = [name for name in tree.modules if name.split(".")[0] == PACKAGE]
+  return [
+      *(line for name in modules for line in _forbidden(tree, name)),
+      *_reaching_victims(tree, modules),
+      *_cycles(tree, modules),
+  ]
+
+
+def _forbidden(tree: SourceTree, module: str) -> list[str]:
+  where = tree.modules[module]
+  found = [f"{where}:{line}: relative import {name}; write it out"
+           for name, line in tree.relative(module).items()]
+  found += [f"{where}:{line}: imports {name}, which is no file"
+            for name, line in tree.dangling(module).items()]
+  mine = part(module)
+  if mine in BINARIES:
+    return found
+  if mine not in MAY_IMPORT:
+    return [*found, f"{where}: {mine} has no row in tests/test_imports.py"]
+  # A leaf's own row is all that it may import.
+  allowed = MAY_IMPORT[mine] | {mine} | (set() if mine in LEAVES else LEAVES)
+  found += [
+      f"{where}:{line}: {mine or PACKAGE} may not import {name}"
+      for name, line in tree.first_party(module).items()
+      if name != PACKAGE and part(name) not in allowed]
+  found += [
+      f"{where}:{line}: only binaries may import {name}"
+      for name, line in tree.third_party(module).items()
+      if name in BINARIES_ONLY]
+  return found
+
+
+def _reaching_victims(tree: SourceTree, modules: list[str]) -> list[str]:
+  """Attacks must not reach victims through others' imports either."""
+  return [
+      f"{tree.modules[name]}: reaches {victim}, which no attack may"
+      for name in modules if part(name) == "attacks"
+      for victim in _reachable(tree, name) if part(victim) == "victims"]
+
+
+def _cycles(tree: SourceTree, modules: list[str]) -> list[str]:
+  return [
+      f"{tree.modules[name]}: imports itself by way of others"
+      for name in modules if any(
+          name in _reachable(tree, imported)
+          for imported in tree.first_party(name))]
+
+
+def _reachable(tree: SourceTree, module: str) -> set[str]:
+  seen: set[str] = set()
+  waiting = [module]
+  while waiting:
+    name = waiting.pop()
+    if name not in seen:
+      seen.add(name)
+      waiting.extend(tree.first_party(name))
+  return seen
+
+
+def test_only_allowed_imports():
+  found = violations(SourceTree())
+  assert not found, "\n".join(found)
+
+
+def test_gin_folder_does_not_shadow_gin_config():
+  root = SourceTree().root
+  assert not list((root / "gin").rglob("*.py")), (
+      "a folder gin/ with Python files in it hides the package gin")
+
+
+@pytest.fixture(name="tree_of")
+def fixture_tree_of(tmp_path):
+  def make(files: dict[str, str]) -> SourceTree:
+    for name, text in files.items():
+      path = tmp_path / PACKAGE / f"{name.replace('.', '/')}.py"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_text(text, encoding="utf-8")
+    return SourceTree(tmp_path)
+  return make
+
+
+def test_allowed_imports_of_a_made_up_tree(tree_of):
+  tree = tree_of({
+      "errors": "",
+      "files": "from wsl_extraction.errors import InputError\n",
+      "oracle": "from wsl_extraction import files\n",
+      "attacks.one": "from wsl_extraction.oracle import Oracle\n",
+      "attacks.two": "from wsl_extraction.attacks import one\n",
+      "victims.net": "",
+      "cli": (
+          "import gin\nfrom absl import app\n"
+          "import wsl_extraction.victims.net\n"),
+      "train": "from wsl_extraction import cli\n",
+  })
+  assert not violations(tree)
+
+
+@pytest.mark.parametrize("module", sorted(set(MAY_IMPORT) - {"", "victims"}))
+def test_each_row_refuses_what_it_does_not_list(tree_of, module):
+  tree = tree_of({
+      f"{module}.some": "def f():\n  import wsl_extraction.victims.net\n",
+      "victims.net": ""})
+  assert f"{module} may not import wsl_extraction.victims.net" in "\n".join(
+      violations(tree))
+
+
+@pytest.mark.parametrize("line", [
+    "from wsl_extraction import train",
+    "import wsl_extraction.train as t",
+    "from wsl_extraction.train import main",
+    "import importlib\nimportlib.import_module('wsl_extraction.train')",
+    "def f():\n  from wsl_extraction import train",
+    "if TYPE_CHECKING:\n  from wsl_extraction import train",
+])
+def test_every_way_to_import_is_seen(tree_of, line):
+  tree = tree_of({"victims.net": line + "\n", "train": ""})
+  assert "victims may not import wsl_extraction.train" in "\n".join(
+      violations(tree))
+
+
+@pytest.mark.parametrize("line", [
+    "import gin", "import gin.config", "from absl import logging",
+    "def f():\n  import absl.flags",
+])
+def test_gin_and_absl_stay_in_the_binaries(tree_of, line):
+  assert "only binaries may import" in "\n".join(
+      violations(tree_of({"report.runs": line + "\n"})))
+
+
+def test_attack_that_reaches_a_victim_through_data(tree_of):
+  tree = tree_of({
+      "attacks.one": "from wsl_extraction.data import pool\n",
+      "data.pool": "from wsl_extraction.victims import net\n",
+      "victims.net": ""})
+  assert "one.py: reaches wsl_extraction.victims.net" in "\n".join(
+      violations(tree))
+
+
+def test_cycles_are_found(tree_of):
+  tree = tree_of({
+      "data.one": "from wsl_extraction.data import two\n",
+      "data.two": "def f():\n  from wsl_extraction.data import one\n"})
+  assert len([line for line in violations(tree)
+              if "imports itself" in line]) == 2
+
+
+@pytest.mark.parametrize(("files", "message"), [
+    ({"novelty": ""}, "novelty has no row"),
+    ({"data.one": "from . import two\n"}, "relative import"),
+    ({"data.one": "import wsl_extraction.data.two\n"}, "which is no file"),
+    ({"__init__": "from wsl_extraction import oracle\n", "oracle": ""},
+     "wsl_extraction may not import wsl_extraction.oracle"),
+    ({"errors": "from wsl_extraction import files\n", "files": ""},
+     "errors may not import"),
+])
+def test_other_rules_can_fail(tree_of, files, message):
+  assert message in "\n".join(violations(tree_of(files)))

@@ -1,0 +1,278 @@
+"""Run folders and tables."""
+
+import enum
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from wsl_extraction import files
+from wsl_extraction import metrics
+from wsl_extraction.errors import InputError
+from wsl_extraction.report import configs
+from wsl_extraction.report import runs
+from wsl_extraction.report import tables
+
+CONFIG = """\
+import wsl_extraction.train
+
+# Parameters for train:
+# ===========================================
+train.budget = 100
+train.classes = \\
+    ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+     'bbbbbbbbbbbb']
+train.seed = 0
+"""
+
+
+def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
+  path = tmp_path / "runs" / "a"
+  with runs.RunFolder(path) as run:
+    run.prepare(CONFIG)
+    assert run.config.read_text() == CONFIG
+  reordered = "# another comment\ntrain.seed = 0\n" + CONFIG.replace(
+      "train.seed = 0\n", "")
+  with runs.RunFolder(path) as run:
+    run.prepare(reordered)
+  assert (path / "config.gin").read_text() == CONFIG
+
+
+@pytest.mark.parametrize("change, said", [
+    (("= 100", "= 200"), "train.budget is 100 there and 200 here"),
+    (("train.seed = 0\n", ""), "train.seed is 0 there and not set here"),
+    (("train.seed", "train.k = 3\ntrain.seed"),
+     "train.k is not set there and 3 here"),
+    (("'bbbbbbbbbbbb'", "'bbbbbbbbbbbc'"), r"bbb'\] there and .*bbc'\] here"),
+    (("import wsl_extraction.train", "import other"),
+     "import other is not set there and present here"),
+])
+def test_another_configuration_is_refused_by_its_first_difference(
+    tmp_path, change, said):
+  with runs.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+  with pytest.raises(InputError, match=said) as refusal:
+    runs.RunFolder(tmp_path).prepare(CONFIG.replace(*change))
+  assert "\n" not in str(refusal.value)
+  assert "choose another --workdir, or delete" in str(refusal.value)
+  with runs.RunFolder(tmp_path) as run:  # The refusal let go of the lock.
+    run.prepare(CONFIG)
+
+
+def test_gins_own_normal_form_is_compared():
+  gin = pytest.importorskip("gin")
+  long = ["x" * 40] * 4
+
+  def text(**values):
+    lines = [f"scope/report_probe.{k} = {v!r}" for k, v in values.items()]
+    with gin.unlock_config():
+      gin.clear_config()
+      gin.parse_config(lines)
+    return gin.config_str()
+
+  gin.external_configurable(
+      lambda a=1, b=None: (a, b), name="report_probe", module="tests")
+  try:
+    assert configs.first_difference(
+        text(a=1, b=long), text(b=long, a=1)) is None
+    assert configs.first_difference(text(a=1, b=long), text(a=2, b=long)) == (
+        "scope/report_probe.a", "1", "2")
+  finally:
+    gin.clear_config()
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+  (tmp_path / "thesis.tex").write_text("years of work")
+  with pytest.raises(InputError, match="holds thesis.tex but no config.gin"):
+    runs.RunFolder(tmp_path).prepare(CONFIG)
+  assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    with pytest.raises(InputError, match="is no folder"):
+      runs.RunFolder(path).prepare(CONFIG)
+
+
+def test_what_a_killed_process_left_is_taken_up_and_swept(tmp_path):
+  for name in (".lock", ".config-ab_d3fg8.gin", ".surrogate-abcdefgh.keras"):
+    (tmp_path / name).write_text("")
+  with runs.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+  assert sorted(os.listdir(tmp_path)) == [".lock", "config.gin"]
+
+
+def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
+  run = runs.RunFolder(tmp_path)
+  for path in (run.config, run.operative, run.metrics, run.checkpoint,
+               run.surrogate, run.result):
+    with files.whole(path) as temporary:
+      assert runs._LEFTOVER.fullmatch(temporary.name)
+
+
+def test_a_damaged_configuration_is_refused(tmp_path):
+  (tmp_path / "config.gin").write_bytes(b"\xff\xfe\x00")
+  with pytest.raises(InputError, match="config.gin is damaged"):
+    runs.RunFolder(tmp_path).prepare(CONFIG)
+
+
+_HOLD = """
+import sys, time
+from wsl_extraction.report import configs
+from wsl_extraction.report import runs
+run = runs.RunFolder(sys.argv[1])
+run.prepare(sys.argv[2])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_process_at_a_time_and_none_after_kill(tmp_path):
+  with subprocess.Popen(
+      [sys.executable, "-c", _HOLD, str(tmp_path), CONFIG],
+      stdout=subprocess.PIPE, text=True) as holder:
+    try:
+      assert holder.stdout.readline() == "held\n"
+      with pytest.raises(InputError, match=f"in use by process {holder.pid};"):
+        runs.RunFolder(tmp_path).prepare(CONFIG)
+    finally:
+      holder.send_signal(signal.SIGKILL)
+  with runs.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+  def flock(handle, operation):
+    raise OSError(45, "Operation not supported")
+
+  monkeypatch.setattr(runs.fcntl, "flock", flock)
+  with runs.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+  assert run.config.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+  def mkdir(self, *args, **kwargs):
+    raise OSError(30, "Read-only file system")
+
+  monkeypatch.setattr(pathlib.Path, "mkdir", mkdir)
+  with pytest.raises(InputError, match="Read-only file system; choose"):
+    runs.RunFolder(tmp_path / "new").prepare(CONFIG)
+
+
+class _Access(enum.IntEnum):
+  TOP_K = 3
+
+
+def test_json_reads_back_in_order_and_plain(tmp_path):
+  run = runs.RunFolder(tmp_path)
+  content = {
+      "status": "DONE",
+      "access": _Access.TOP_K,
+      "oracle": {"accuracy_top1": metrics.mean([0.25])},
+      "scores": np.array([0.1, 1e-9], np.float32),
+      "count": np.int64(3),
+      "seconds": 1234567.891,
+      "path": tmp_path,
+  }
+  run.write_json("result.json", content)
+  text = run.result.read_text()
+  assert text.endswith("}\n") and "NaN" not in text
+  held = run.read_json("result.json")
+  assert list(held) == list(content)
+  assert held["access"] == "top_k"
+  assert held["oracle"]["accuracy_top1"] == {
+      "value": 0.25, "low": None, "high": None}
+  assert held["scores"] == [0.1, 1e-9]
+  assert held["count"] == 3 and held["seconds"] == 1234568.0
+  assert run.read_json("absent.json") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"a": 1', b"[1]", b"\xff\xff"])
+def test_damaged_json_is_refused(tmp_path, damage):
+  run = runs.RunFolder(tmp_path)
+  run.result.write_bytes(damage)
+  with pytest.raises(InputError, match=r"result.json is damaged .* delete it"):
+    run.read_json("result.json")
+
+
+def test_json_that_has_no_form_writes_nothing(tmp_path):
+  with pytest.raises(TypeError):
+    runs.RunFolder(tmp_path).write_json("result.json", {"a": object()})
+  assert not os.listdir(tmp_path)
+
+
+def _estimate(value, low=None, high=None):
+  return {"value": value, "low": low, "high": high}
+
+
+RESULT = {
+    "attack": "Learning(objective=Rotation(base=Distillation(temperature=1.5)"
+              ", weight=1.0), epochs=10, learning_rate=0.1)",
+    "status": "DONE",
+    "access": "scores",
+    "budget": 100,
+    "queries": 100,
+    "oracle": {
+        "accuracy_top1": _estimate(0.974, 0.966, 0.98),
+        "accuracy_top5": _estimate(1.0, 0.998, 1.0)},
+    "surrogate": {
+        "accuracy_top1": _estimate(0.931, 0.919, 0.941),
+        "accuracy_top5": _estimate(1.0, 0.998, 1.0),
+        "fidelity_top1": _estimate(0.936, 0.924, 0.946),
+        "fidelity_top5": _estimate(1.0, 0.998, 1.0)},
+    "seconds": 141.33,
+}
+
+
+def test_the_table_of_a_run_holds_its_figures_in_80_columns():
+  lines = tables.result_table(RESULT).splitlines()
+  assert max(map(len, lines)) <= 80
+  assert "access     scores" in lines
+  assert "queries    100 of a budget of 100" in lines
+  assert "seconds    141.3 (2 min 21 s)" in lines
+  oracle = next(n for n, line in enumerate(lines) if line.startswith("oracle"))
+  assert lines[oracle].split() == ["oracle", "97.4%", "100.0%", "-", "-"]
+  assert lines[oracle + 1].strip() == "[96.6, 98.0]   [99.8, 100.0]"
+  assert lines[oracle + 2].split() == [
+      "surrogate", "93.1%", "100.0%", "93.6%", "100.0%"]
+  assert "[92.4, 94.6]" in lines[oracle + 3]
+
+
+def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
+  run = runs.RunFolder(tmp_path)
+  run.write_json("result.json", RESULT)
+  assert tables.result_table(run.read_json("result.json")) == (
+      tables.result_table(RESULT))
+  sparse = tables.result_table({
+      "attack": "x", "budget": None, "queries": 0, "surrogate": None,
+      "oracle": {"accuracy_top1": _estimate(None)}})
+  assert "queries    0 of no limit" in sparse
+  assert "status     -" in sparse
+
+
+def test_the_grid_shows_means_intervals_and_gaps():
+  def seeds(*values):
+    return [{"surrogate": {"accuracy_top1": _estimate(v),
+                           "fidelity_top1": _estimate(v + 0.01)}}
+            for v in values]
+
+  text = tables.grid_table(
+      {("labels", 50): seeds(0.80, 0.82, 0.84),
+       ("labels", 100): seeds(0.9),
+       ("a|b", 50): [*seeds(0.9, 0.9), {"surrogate": None}]},
+      methods=["labels", "a|b"], budgets=[50, 100], caption="Digits.")
+  caption, _, head, rule, labels, other = text.splitlines()
+  assert caption.startswith("Digits. ") and "over 3 seeds" in caption
+  assert "50 queries" in head and set(rule) <= set("|-: ")
+  assert len({len(line) for line in (head, rule, labels, other)}) == 1
+  # Student's t, two degrees of freedom: 4.303 * 0.02 / sqrt(3) = 0.0497.
+  assert "82.0 ± 5.0 / 83.0 ± 5.0 |" in labels
+  assert "90.0 / 91.0 (1 seed) |" in labels
+  assert "90.0 ± 0.0 / 91.0 ± 0.0 (1 failed)" in other
+  assert other.startswith("| a\\|b") and other.endswith("not run |")

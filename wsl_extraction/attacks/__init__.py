@@ -1,0 +1,1 @@
+"""Attacks: an oracle and a budget in, a surrogate out."""

@@ -1,0 +1,167 @@
+"""What the commands share: flags, gin files, and errors in one line.
+
+Exit status: 0 done, 2 input that cannot be used (one line on the standard
+error says what, where, and what to do), 130 interrupted, 1 a defect.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import sys
+import textwrap
+import tokenize
+from collections.abc import Callable, Sequence
+
+import gin
+from absl import flags
+
+import wsl_extraction
+from wsl_extraction import devices
+from wsl_extraction.errors import InputError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_multi_string(
+    "gin_file", [], "A gin file that describes the experiment; repeatable, "
+    "later ones win. Looked for here, then beside the installed package.")
+flags.DEFINE_multi_string(
+    "gin_bindings", [], "A gin binding, such as \"Experiment.budget = 200\"; "
+    "repeatable, wins over the files.")
+flags.DEFINE_integer(
+    "seed", None, "Short for --gin_bindings=\"Experiment.seed = SEED\".",
+    lower_bound=0)
+flags.DEFINE_string(
+    "data_dir", None, "Where tensorflow-datasets keeps its data sets; by "
+    "default $TFDS_DATA_DIR, then its own choice.")
+flags.DEFINE_string(
+    "cache_dir", None, "Where trained victims are kept for the next run; by "
+    "default $WSL_EXTRACTION_CACHE, then ~/.cache/wsl_extraction.")
+flags.DEFINE_boolean("help", False, "Shows this.", short_name="h")
+_SHARED = ("gin_file", "gin_bindings", "seed", "data_dir", "cache_dir")
+
+
+def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
+  """Runs `main` as a command.
+
+  Args:
+    main: Does the work, with the flags parsed. What it needs of Keras it
+      imports itself: so --help answers at once, and a wrong backend is named
+      before anything tries to use it.
+    define_flags: Defines the command's own flags.
+
+  Returns:
+    The exit status.
+  """
+  try:
+    _run(main, define_flags)
+    return 0
+  except KeyboardInterrupt:
+    _say("interrupted; run the same command again to go on")
+    return 130
+  except BrokenPipeError:  # `| head` has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  except InputError as error:
+    _say(f"error: {_one_line(error)}")
+    return 2
+
+
+def _run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
+  shared = list(FLAGS)
+  define_flags()
+  try:
+    rest = FLAGS(sys.argv)[1:]
+  except flags.Error as error:
+    raise InputError(f"{_one_line(error)}; see --help") from error
+  if FLAGS.help:
+    own = [name for name in FLAGS if name not in shared]
+    print(_usage(main.__globals__["__doc__"], own))
+    return
+  if rest:
+    raise InputError(f"unexpected argument {rest[0]!r}; see --help")
+  devices.start_backend()
+  main()
+
+
+def _usage(description: str, own: Sequence[str]) -> str:
+  """The text of --help: what the command does, and its flags."""
+  lines = [description.strip(), "", "Flags:"]
+  for name in (*own, *_SHARED, "help"):
+    flag = FLAGS[name]
+    value = "" if flag.boolean else f"={name.upper()}"
+    lines += [f"  --{name}{value}", *textwrap.wrap(
+        flag.help.split(";\n")[0], 78, initial_indent="      ", subsequent_indent="      ")]
+  return "\n".join(lines)
+
+
+def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
+  """Reads gin files and then bindings into gin's configuration.
+
+  Bindings may use whatever the files import, and import more themselves.
+
+  Raises:
+    InputError: One of them cannot be read, with file and line.
+  """
+  gin.clear_config()
+  package = pathlib.Path(wsl_extraction.__file__).parent
+  for folder in (package, package.parent):
+    gin.add_config_file_search_path(str(folder))
+  for path in files:
+    _parse(f"gin file {path}", lambda path=path: gin.parse_config_file(path))
+  # Bindings are parsed one by one, so that an error can name its own.
+  imports: list[str] = []
+  for binding in bindings:
+    where = f"--gin_bindings={binding}"
+    if re.match(r"(from|import)\s", binding):
+      imports.append(binding)
+    _parse(where, lambda binding=binding: _bind(binding, imports))
+
+
+def _bind(binding: str, imports: Sequence[str]) -> None:
+  """Parses a binding with the imports of the files, or else without.
+
+  With imports gin resolves "module.Name", without them a bare "Name".
+  """
+  header = [line for line in gin.config_str().splitlines()
+            if line.startswith(("from ", "import "))]
+  try:
+    gin.parse_config("\n".join([*header, *imports, binding]))
+  except NameError:
+    gin.parse_config(binding)
+
+
+def built(configurable):
+  """Constructs a configured object; what is wrong becomes an `InputError`."""
+  try:
+    return configurable()
+  except (TypeError, ValueError, AttributeError) as error:
+    raise InputError(f"the configuration cannot be used: {_one_line(error)}"
+                     ) from error
+
+
+def cache_folder() -> pathlib.Path:
+  """Where trained victims are kept."""
+  chosen = FLAGS.cache_dir or os.environ.get("WSL_EXTRACTION_CACHE")
+  return pathlib.Path(chosen or "~/.cache/wsl_extraction").expanduser()
+
+
+def _parse(where: str, parse) -> None:
+  try:
+    parse()
+  except tokenize.TokenError as error:
+    raise InputError(f"{where}, near line {error.args[1][0]}: a bracket or "
+                     "quotation mark is not closed; close it") from error
+  except SyntaxError as error:
+    raise InputError(f"{where}: {_one_line(error)}; mend the syntax") from error
+  except (ValueError, TypeError, ImportError, AttributeError, OSError) as error:
+    raise InputError(f"{where}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+  return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Data sets, transfer sets and what is done to images before training."""

@@ -1,0 +1,82 @@
+"""Finding the data sets of tensorflow-datasets that lie prepared on disk."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pathlib
+import typing
+
+from wsl_extraction.data import images
+from wsl_extraction.errors import InputError
+
+if typing.TYPE_CHECKING:
+  import tensorflow_datasets as tfds
+
+_EMBEDDED = ("mnist5k", "digits")
+
+
+def is_registered(name: str) -> bool:
+  """Returns whether tensorflow-datasets knows the name, prepared or not."""
+  import tensorflow_datasets as tfds
+
+  return _base(name) in tfds.list_builders(with_community_datasets=False)
+
+
+def find(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+  """Finds a prepared data set on disk.
+
+  Args:
+    name: A name of tensorflow-datasets, or the folder of one version.
+    data_dir: Where to look; else TFDS_DATA_DIR, else tensorflow-datasets' own.
+
+  Raises:
+    InputError: It is unknown, not prepared there, or damaged.
+  """
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core import read_only_builder, registered
+
+  folder = pathlib.Path(
+      data_dir or os.environ.get("TFDS_DATA_DIR")
+      or tfds.core.constants.DATA_DIR).expanduser()
+  try:
+    if os.path.isfile(os.path.join(name, "dataset_info.json")):
+      return tfds.builder_from_directory(name)
+    return read_only_builder.builder_from_files(name, data_dir=folder)
+  except registered.DatasetNotFoundError as error:
+    raise _not_found(name, folder) from error
+  except Exception as error:  # Its parsers raise errors of many kinds.
+    base = _base(name)
+    if not is_registered(name) and not (base and (folder / base).is_dir()):
+      raise _not_found(name, folder) from error
+    raise InputError(
+        f"data set {images.printable(name)} in {images.printable(folder)} is"
+        f" damaged ({images.reason(error)}); delete its folder and prepare it"
+        " again") from error
+
+
+def _not_found(name: str, folder: pathlib.Path) -> InputError:
+  shown, where = images.printable(name), images.printable(folder)
+  if is_registered(name):
+    found = sorted(
+        str(info.parent.relative_to(folder))
+        for info in folder.glob(f"{_base(name)}/**/dataset_info.json"))
+    there = f" (found there: {', '.join(found)})" if found else ""
+    return InputError(
+        f"data set {shown} is not prepared in {where}{there}; run: tfds build"
+        f" {shown} --data_dir={where} --file_format=array_record, or give the"
+        " data_dir that holds it")
+  import tensorflow_datasets as tfds
+
+  known = [*_EMBEDDED, *tfds.list_builders(with_community_datasets=False)]
+  near = difflib.get_close_matches(name, known, n=1)
+  guess = f"; did you mean {near[0]}?" if near else ""
+  return InputError(
+      f"no data set named {shown!r}: give {', '.join(_EMBEDDED)}, a name of"
+      " tensorflow-datasets such as cifar10, a folder of class folders, or an"
+      f" .npz file{guess}")
+
+
+def _base(name: str) -> str:
+  """Returns the name without its version and configuration."""
+  return name.split(":")[0].split("/")[0]

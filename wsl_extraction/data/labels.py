@@ -1,0 +1,295 @@
+"""The oracle's answers on disk: paid for once, never lost, never paid twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.oracle import Access, Ledger, Oracle, Response
+
+_FORMAT = 1
+_LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
+# Rows up to this size are kept inside the index itself, which then stores
+# each key once; larger ones would make its pages too sparse.
+_INLINE_BYTES = 200
+_CHECKED_BYTES = 256 << 20
+
+
+class LabelStore:
+  """Responses keyed by example, in one SQLite file.
+
+  The responses to a batch and its charge are written in one transaction, so
+  that a process killed at any moment loses at most the batch in flight, and
+  charges nothing for it. What was answered once is answered from disk and not
+  charged again. Each row carries a checksum.
+
+  A store belongs to one oracle and one data set, which `identity` describes;
+  opened under another it is refused.
+  """
+
+  def __init__(self, path: str | os.PathLike, identity: Mapping[str, Any],
+               dtype: str = "float32"):
+    """Opens the store at `path`, or makes it.
+
+    Args:
+      path: The file.
+      identity: What the responses depend on: "access", "k" and "num_classes"
+        at least, and whatever else tells oracles and data sets apart.
+      dtype: The type in which values are kept: "float16", "float32", "float64".
+
+    Raises:
+      InputError: The file is damaged, is something else, is being written by
+        another process, cannot be written, or was made under another identity.
+    """
+    if dtype not in ("float16", "float32", "float64"):
+      raise InputError(f"the label store's dtype is {dtype!r}; choose float16, "
+                       "float32 or float64")
+    self.path = pathlib.Path(path)
+    self._access = Access.parse(identity["access"])
+    self._num_classes = int(identity["num_classes"])
+    self._width = {Access.LABEL: 0, Access.LABEL_SCORE: 1,
+                   Access.TOP_K: identity["k"]}.get(
+                       self._access, self._num_classes)
+    self._named = 0 if self._access >= Access.SCORES else max(1, self._width)
+    self._dtype = np.dtype(dtype)
+    self._class_dtype = np.dtype(
+        "uint16" if self._num_classes <= 1 << 16 else "int32")
+    self._header = {"format": _FORMAT, "dtype": dtype,
+                    **{name: _plain(value) for name, value in identity.items()}}
+    with self._explained():
+      self.path.parent.mkdir(parents=True, exist_ok=True)
+      self._database = sqlite3.connect(
+          self.path, timeout=10, isolation_level=None, check_same_thread=False)
+      try:
+        self._open()
+      except BaseException:
+        self._database.close()
+        raise
+
+  def close(self) -> None:
+    self._database.close()
+
+  def __enter__(self) -> LabelStore:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+  def __len__(self) -> int:
+    """How many examples have a response."""
+    with self._explained():
+      return self._database.execute(
+          "SELECT COUNT(*) FROM responses").fetchone()[0]
+
+  @property
+  def spent(self) -> int:
+    """The rows charged for all responses in this store."""
+    with self._explained():
+      return self._database.execute(
+          "SELECT COALESCE(SUM(rows), 0) FROM charges").fetchone()[0]
+
+  def missing(self, keys: Sequence[bytes]) -> np.ndarray:
+    """Positions [m] of the keys without a response, each key once."""
+    with self._explained():
+      return self._missing(keys)
+
+  def read(self, keys: Sequence[bytes]) -> Response:
+    """The stored responses to `keys`, in their order.
+
+    Raises:
+      InputError: One of them has no response, or a row is damaged.
+    """
+    with self._explained():
+      rows: dict[bytes, tuple[bytes, bytes]] = {}
+      for chunk in _chunks(list(dict.fromkeys(keys))):
+        for key, classes, values, check in self._select(
+            "key, classes, vals, crc", chunk):
+          if zlib.crc32(values, zlib.crc32(classes)) != check:
+            raise sqlite3.DatabaseError("a row fails its checksum")
+          rows[key] = classes, values
+    absent = sum(key not in rows for key in keys)
+    if absent:
+      raise InputError(f"{self.path} holds no response to {absent} of "
+                       f"{len(keys)} examples; label them first")
+    return self._decode([rows[key] for key in keys])
+
+  def answer(self, oracle: Oracle, keys: Sequence[bytes],
+             inputs: np.ndarray) -> Response:
+    """Answers from disk what is there; asks the oracle once for the rest.
+
+    Args:
+      oracle: Charged for the examples that have no response yet.
+      keys: n identities of the rows of `inputs`.
+      inputs: [n, *input_shape]; read only where a response is missing.
+
+    Returns:
+      n responses, as they are on disk.
+    """
+    if not len(self.missing(keys)):
+      return self.read(keys)
+    with self._transaction():
+      # Looked up again: now no other process can write in between.
+      rows = self._missing(keys)
+      if len(rows):
+        spent = oracle.ledger.spent
+        response = oracle.query(inputs[rows])
+        self._insert([keys[row] for row in rows], response,
+                     oracle.ledger.spent - spent)
+    return self.read(keys)
+
+  def _open(self) -> None:
+    tables = {name for name, in self._database.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+      self._create()
+    elif not {"header", "responses", "charges"} <= tables:
+      raise InputError(f"{self.path} is an SQLite file but no label store; "
+                       "choose another path")
+    self._compare_headers()
+    # Reads the whole file. Damage in a larger one is met, and named, where it
+    # is read: each row has its checksum.
+    if self.path.stat().st_size <= _CHECKED_BYTES:
+      fault = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+      if fault != "ok":
+        raise sqlite3.DatabaseError(fault)
+
+  def _create(self) -> None:
+    row_bytes = (self._width * self._dtype.itemsize
+                 + self._named * self._class_dtype.itemsize)
+    layout = " WITHOUT ROWID" if row_bytes <= _INLINE_BYTES else ""
+    with self._transaction():
+      for statement in (
+          "CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value)",
+          "CREATE TABLE IF NOT EXISTS charges "
+          "(batch INTEGER PRIMARY KEY, rows INTEGER NOT NULL)",
+          "CREATE TABLE IF NOT EXISTS responses (key BLOB PRIMARY KEY NOT NULL,"
+          " classes BLOB NOT NULL, vals BLOB NOT NULL, crc INTEGER NOT NULL)"
+          + layout):
+        self._database.execute(statement)
+      self._database.executemany(
+          "INSERT OR IGNORE INTO header VALUES (?, ?)", self._header.items())
+
+  def _compare_headers(self) -> None:
+    found = dict(self._database.execute("SELECT name, value FROM header"))
+    for name in self._header | found:
+      if found.get(name) != self._header.get(name):
+        raise InputError(
+            f"{self.path} was labelled with {name} {found.get(name)!r}, this "
+            f"run has {name} {self._header.get(name)!r}; choose another path")
+
+  def _missing(self, keys: Sequence[bytes]) -> np.ndarray:
+    first = {}
+    for position, key in enumerate(keys):
+      first.setdefault(key, position)
+    for chunk in _chunks(list(first)):
+      for key, in self._select("key", chunk):
+        del first[key]
+    return np.fromiter(first.values(), np.int64, len(first))
+
+  def _select(self, columns: str, keys: Sequence[bytes]) -> sqlite3.Cursor:
+    marks = ",".join("?" * len(keys))
+    return self._database.execute(
+        f"SELECT {columns} FROM responses WHERE key IN ({marks})", keys)
+
+  def _insert(self, keys: Sequence[bytes], response: Response,
+              charge: int) -> None:
+    if response.access != self._access:
+      raise ValueError(f"a response at {response.access!r} for a store at "
+                       f"{self._access!r}")
+    with np.errstate(over="ignore"):
+      values = np.ascontiguousarray(response.values, dtype=self._dtype)
+    if not np.isfinite(values).all():
+      raise InputError(f"a response does not fit {self._dtype.name}; choose a "
+                       "wider dtype for the label store")
+    classes = np.ascontiguousarray(
+        response.classes[:, :self._named], dtype=self._class_dtype)
+    encoded = ((a.tobytes(), b.tobytes()) for a, b in zip(classes, values))
+    self._database.executemany(
+        "INSERT INTO responses VALUES (?, ?, ?, ?)",
+        ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
+         for key, (a, b) in zip(keys, encoded)))
+    self._database.execute("INSERT INTO charges (rows) VALUES (?)", (charge,))
+
+  def _decode(self, rows: Sequence[tuple[bytes, bytes]]) -> Response:
+    values = np.frombuffer(b"".join(row[1] for row in rows), self._dtype)
+    values = values.reshape(len(rows), self._width)
+    if self._access >= Access.SCORES:
+      every = np.arange(self._num_classes, dtype=np.int32)
+      classes = np.broadcast_to(every, values.shape)
+    else:
+      classes = np.frombuffer(
+          b"".join(row[0] for row in rows), self._class_dtype)
+      classes = classes.reshape(len(rows), self._named).astype(np.int32)
+    return Response(self._access, classes, values)
+
+  @contextlib.contextmanager
+  def _transaction(self) -> Iterator[None]:
+    with self._explained():
+      self._database.execute("BEGIN IMMEDIATE")
+      try:
+        yield
+        self._database.execute("COMMIT")
+      except BaseException:
+        # A full disk makes SQLite roll back by itself.
+        if self._database.in_transaction:
+          self._database.execute("ROLLBACK")
+        raise
+
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    """Turns what SQLite and the file system report into a line for the user."""
+    try:
+      yield
+    except (sqlite3.Error, OSError) as error:
+      text = str(error)
+      if "locked" in text:
+        remedy = "another process is writing it: wait until it has ended"
+      elif "full" in text:
+        remedy = "free some space, then run the same command again"
+      elif isinstance(error, (sqlite3.OperationalError, OSError)):
+        remedy = "choose a path that can be read and written"
+      else:
+        remedy = ("the file is damaged: restore a copy, or move it away to "
+                  "pay for its responses again")
+      raise InputError(f"label store {self.path}: {text}; {remedy}") from error
+
+
+def recorded(oracle: Oracle, store: LabelStore,
+             key: Callable[[np.ndarray], Sequence[bytes]]) -> Oracle:
+  """The same oracle, which pays once for an example and remembers the answer.
+
+  Args:
+    oracle: Is asked, and charged, for what the store does not hold.
+    store: Holds the answers.
+    key: Gives the n identities of inputs [n, ...].
+  """
+  return oracle.relayed(
+      lambda inputs: store.answer(oracle, key(inputs), inputs))
+
+
+def resumed_ledger(budget: int | None, store: LabelStore) -> Ledger:
+  """A ledger that goes on from what the store's responses have cost.
+
+  Raises:
+    BudgetExceeded: They have cost more than `budget`.
+  """
+  return Ledger(budget, store.spent)
+
+
+def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
+  for start in range(0, len(keys), _LOOKUP):
+    yield keys[start:start + _LOOKUP]
+
+
+def _plain(value: Any) -> Any:
+  if isinstance(value, Access):
+    return value.name.lower()
+  return value if isinstance(value, (int, float, str, type(None))) else str(value)

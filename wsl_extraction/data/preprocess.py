@@ -1,0 +1,110 @@
+"""Random variation of training images, on the device that trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from wsl_extraction.errors import InputError
+
+
+@keras.saving.register_keras_serializable("wsl_extraction")
+class Augment(keras.layers.Layer):
+  """Translates and mirrors each image at random, while training.
+
+  Every image is moved by whole pixels, up to `shift` of them down or up and
+  right or left, all equally likely; what enters at a border is the image's
+  own reflection (as `numpy.pad` with mode "reflect"). Then, with `flip`, it is
+  mirrored left to right with probability 1/2. Values and their type stay as
+  they are: [n, h, w, c] of uint8 or float to the same.
+
+  One gather does it, as Keras' own random layers for this cannot be compiled
+  by XLA. The draws follow from a seed whose state is a variable of the layer:
+  a checkpoint of the variables continues the same stream.
+
+  References:
+    S. Zagoruyko, N. Komodakis. Wide Residual Networks. BMVC 2016, section 3
+      (mirroring, and random crops from reflected images).
+  """
+
+  def __init__(self, shift: int = 2, flip: bool = False,
+               seed: int | None = 0, **kwargs: Any):
+    """Remembers what to draw.
+
+    Args:
+      shift: Largest translation along each axis, in pixels.
+      flip: Whether to mirror as well.
+      seed: Of the stream of draws; None takes any.
+      **kwargs: Those of a Keras layer (name).
+
+    Raises:
+      InputError: `shift` is not a whole number of at least 0; or, once the
+        layer sees images, it is not smaller than their sides.
+    """
+    # Else a policy of mixed precision would round the images.
+    super().__init__(autocast=False, **kwargs)
+    whole = isinstance(shift, int) and not isinstance(shift, bool)
+    if not whole or shift < 0:
+      raise InputError(f"Augment: shift={shift!r}; give a whole number of "
+                       "pixels, at least 0")
+    self.shift = shift
+    self.flip = flip
+    self.seed = seed
+    self.seed_generator = keras.random.SeedGenerator(seed)
+
+  def build(self, input_shape: tuple[int | None, ...]) -> None:
+    _, height, width, _ = input_shape
+    for side in (height, width):
+      if side is not None and self.shift >= side:
+        raise InputError(
+            f"Augment: shift={self.shift} for images of {height} x {width} "
+            "pixels; give a shift below both sides")
+    self.built = True
+
+  def call(self, images: Any, training: bool = False) -> Any:
+    """Returns the images varied if `training`, else as they are."""
+    if not training or not (self.shift or self.flip):
+      return images
+    return self.moved(images, *self.draw(ops.shape(images)[0]))
+
+  def draw(self, count: Any) -> tuple[Any, Any]:
+    """Draws the variation of `count` images.
+
+    Returns:
+      The offsets [count, 2] (int32, rows and columns, -shift..shift) at which
+      an image is read, and whether it is mirrored [count, 1] (int32, 0 or 1).
+    """
+    offsets = keras.random.randint(
+        (count, 2), -self.shift, self.shift + 1, seed=self.seed_generator)
+    if not self.flip:
+      return offsets, ops.zeros((count, 1), "int32")
+    return offsets, keras.random.randint(
+        (count, 1), 0, 2, seed=self.seed_generator)
+
+  def moved(self, images: Any, offsets: Any, mirrored: Any) -> Any:
+    """Applies what `draw` returned to images [n, h, w, c]."""
+    count, height, width, channels = ops.shape(images)
+    columns = ops.arange(width)
+    columns += mirrored * (width - 1 - 2 * columns)
+    rows = _reflected(ops.arange(height) + offsets[:, :1], height)
+    columns = _reflected(columns + offsets[:, 1:], width)
+    # A single list of pixels to copy: two gathers along an axis each, or a
+    # padded copy, cost several times as much on CPUs.
+    rows += height * ops.arange(count)[:, None]
+    pixels = width * rows[:, :, None] + columns[:, None, :]
+    flat = ops.reshape(images, (count * height * width, channels))
+    return ops.take(flat, pixels, axis=0)
+
+  def compute_output_shape(self, input_shape: Any) -> Any:
+    return input_shape
+
+  def get_config(self) -> dict[str, Any]:
+    return {**super().get_config(), "shift": self.shift, "flip": self.flip,
+            "seed": self.seed}
+
+
+def _reflected(places: Any, side: int) -> Any:
+  """Places along an axis, those beyond its ends mirrored at them."""
+  return side - 1 - ops.absolute(side - 1 - ops.absolute(places))

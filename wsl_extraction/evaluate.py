@@ -1,0 +1,72 @@
+"""Scores a saved surrogate: accuracy on the task, fidelity to the victim.
+
+  python -m wsl_extraction.evaluate --workdir=runs/rotation
+  python -m wsl_extraction.evaluate --gin_file=gin/rotation.gin \\
+      --surrogate=copy.keras --output=scores.json
+
+The gin file gives data set, split and victim; with --workdir they are those of
+that run. Asking the victim here is measurement and charges no attacker.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import flags
+
+from wsl_extraction import cli
+from wsl_extraction.errors import InputError
+
+def define_flags() -> None:
+  flags.DEFINE_string(
+      "surrogate", None, "The .keras file to score; by default the surrogate of "
+      "--workdir.")
+  flags.DEFINE_string(
+      "workdir", None, "A run of `train`, instead of --gin_file and --surrogate.")
+  flags.DEFINE_string("output", None, "Also writes the figures to this JSON file.")
+
+
+def main() -> None:
+  """Prints the scores of a surrogate."""
+  _adopt_run()
+  # Not at the top of the file: see `cli.launch`.
+  from wsl_extraction import devices, files
+  from wsl_extraction import experiment as experiments
+  from wsl_extraction.report import callbacks, runs, tables
+  from wsl_extraction.victims import files as models
+
+  path = flags.FLAGS.surrogate
+  experiment = experiments.configured()
+  surrogate = models.load(path)
+  dataset, parts = experiment.data()
+  models.check_fit(surrogate, path, dataset.input_shape, dataset.num_classes)
+  victim = experiments.make_victim(
+      experiment, dataset, parts,
+      lambda *size: [callbacks.Progress("victim", *size)])
+  result = {"surrogate_file": path, **devices.describe(),
+            "dataset": {"name": dataset.name, "test": len(parts.test)},
+            **experiments.examine(surrogate, victim, parts.test)}
+  if flags.FLAGS.output:
+    with files.whole(flags.FLAGS.output) as temporary:
+      temporary.write_text(runs.json_text(result, indent=2) + "\n")
+  print(tables.result_table(result))
+
+
+def _adopt_run() -> None:
+  """Takes configuration and surrogate from --workdir where none is given."""
+  if flags.FLAGS.workdir:
+    folder = pathlib.Path(flags.FLAGS.workdir)
+    if not (folder / "config.gin").is_file():
+      raise InputError(f"{folder} is no run folder; give one that `train` has "
+                       "written")
+    if not flags.FLAGS.gin_file:
+      flags.FLAGS.gin_file = [str(folder / "config.gin")]
+    if not flags.FLAGS.surrogate:
+      flags.FLAGS.surrogate = str(folder / "surrogate.keras")
+  if not flags.FLAGS.surrogate:
+    raise InputError("no surrogate is named; give --surrogate or --workdir")
+
+
+if __name__ == "__main__":
+  sys.exit(cli.launch(main, define_flags))

@@ -1,0 +1,223 @@
+"""One extraction experiment, as gin files describe it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gin
+import keras
+import numpy as np
+
+from wsl_extraction import cli, devices, metrics
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.data import datasets, labels
+from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
+from wsl_extraction.errors import InputError
+from wsl_extraction.oracle import Access, Ledger, Oracle, Response
+from wsl_extraction.victims import victim as victims
+from wsl_extraction.victims.victim import Victim
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+  """Who attacks whom, with what data, through which window, at what cost.
+
+  Attributes:
+    dataset: The name of a data set, or a path; see `datasets.load`.
+    split: How it is divided between victim, adversary and test.
+    victim: Makes the victim: `trained.Trained`, `files.KerasFile` or
+      `files.Function`.
+    attack: The attack.
+    access: What the oracle reveals: label, label_score, top_k, scores, logits.
+    k: At top_k, how many classes.
+    decimals: The oracle rounds what it reveals to so many; None does not.
+    dtype: The type of what it reveals; None is the victim's own.
+    budget: The queries that the attack may spend; None is the whole pool.
+    image_size: For data sets whose images differ in size: pixels a side.
+    transfer_set: A file written by `label`, whose responses are used instead
+      of asking the victim again (they count as queries all the same).
+    response_dtype: The type in which responses are kept: float16, float32 or
+      float64.
+    seed: Of the attack.
+  """
+
+  dataset: str = "mnist5k"
+  split: Split
+  victim: Callable[[Dataset, Parts, victims.Surroundings], Victim]
+  attack: Attack
+  access: Access | str = "scores"
+  k: int | None = None
+  decimals: int | None = None
+  dtype: str | None = None
+  budget: int | None = None
+  image_size: int | None = None
+  transfer_set: str | None = None
+  response_dtype: str = "float32"
+  seed: int = 0
+
+  def __post_init__(self):
+    if self.budget is not None and (
+        isinstance(self.budget, bool) or not isinstance(self.budget, int)
+        or self.budget < 1):
+      raise InputError(f"Experiment.budget is {self.budget!r}; give a whole "
+                       "number of queries, 1 or more")
+    object.__setattr__(self, "access", Access.parse(self.access))
+    self._check_types()
+    if self.access < self.attack.requires:
+      raise InputError(
+          f"Experiment.access is {self.access.name.lower()!r}, too little for "
+          f"{self.attack.name}, which needs "
+          f"{self.attack.requires.name.lower()!r}; raise it or choose another "
+          "objective")
+
+  def _check_types(self):
+    for name, kind in (("attack", Attack), ("split", Split)):
+      if not isinstance(getattr(self, name), kind):
+        raise InputError(f"Experiment.{name} is {getattr(self, name)!r}; give an "
+                         f"object of type {kind.__name__}")
+
+  def check(self, parts: Parts) -> None:
+    """Raises what the attack would refuse, before a victim is trained for it.
+
+    Raises:
+      InputError: The budget exceeds the pool, or there is nothing to test on.
+    """
+    if self.budget is not None and self.budget > len(parts.pool):
+      raise InputError(f"Experiment.budget is {self.budget}, more than the pool "
+                       f"of {len(parts.pool)}; lower it or raise Split.pool")
+    if not len(parts.test):
+      raise InputError("there is nothing to test on; raise Split.test")
+
+  def data(self) -> tuple[Dataset, Parts]:
+    """Loads the data set and splits it."""
+    dataset = datasets.load(
+        self.dataset, data_dir=cli.FLAGS.data_dir, image_size=self.image_size)
+    return dataset, self.split(dataset)
+
+  def oracle(self, victim: Victim, ledger: Ledger) -> Oracle:
+    """The victim as the adversary sees it."""
+    return Oracle(
+        victim.predict, outputs=victim.outputs, input_shape=victim.input_shape,
+        num_classes=victim.num_classes, access=self.access, ledger=ledger,
+        k=self.k, decimals=self.decimals, dtype=self.dtype)
+
+  @contextlib.contextmanager
+  def attacked(self, path: str | os.PathLike, victim: Victim,
+               dataset: Dataset) -> Iterator[Oracle]:
+    """The oracle that the attack gets: on a budget, remembering in `path`.
+
+    With a transfer set, what that holds is taken from it; it is charged to the
+    attack like any other query.
+    """
+    with contextlib.ExitStack() as stack:
+      store = stack.enter_context(self.store(path, victim, dataset))
+      ledger = labels.resumed_ledger(self.budget, store)
+      oracle = self.oracle(victim, ledger)
+      if self.transfer_set:
+        if not pathlib.Path(self.transfer_set).is_file():
+          raise InputError(f"there is no transfer set {self.transfer_set}; "
+                           "write it with `python -m wsl_extraction.label`")
+        paid = stack.enter_context(
+            self.store(self.transfer_set, victim, dataset))
+        outside = labels.recorded(
+            self.oracle(victim, labels.resumed_ledger(None, paid)), paid, keys)
+        oracle = oracle.relayed(lambda images: _charged(ledger, outside, images))
+      yield labels.recorded(oracle, store, keys)
+
+  def store(self, path: str | os.PathLike, victim: Victim,
+            dataset: Dataset) -> labels.LabelStore:
+    """Opens the responses at `path`, which must be of this experiment."""
+    identity = {
+        "access": self.access, "k": self.k, "num_classes": victim.num_classes,
+        "decimals": self.decimals, "revealed dtype": self.dtype,
+        "victim": victim.fingerprint,
+        "data set": f"{dataset.name} {dataset.fingerprint}"}
+    return labels.LabelStore(path, identity, self.response_dtype)
+
+
+def _charged(ledger: Ledger, oracle: Oracle, images: np.ndarray) -> Response:
+  with ledger.charging(len(images)):
+    return oracle.query(images)
+
+
+def configured() -> Experiment:
+  """Reads the flags' gin files and bindings and constructs the experiment.
+
+  Raises:
+    InputError: They cannot be used.
+  """
+  flags = cli.FLAGS
+  if not flags.gin_file:
+    raise InputError("no experiment is named; give --gin_file, such as "
+                     "--gin_file=gin/rotation.gin")
+  bindings = list(flags.gin_bindings)
+  if flags.seed is not None:
+    bindings.append(f"Experiment.seed = {flags.seed}")
+  cli.configure(flags.gin_file, bindings)
+  return cli.built(Experiment)
+
+
+def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,
+                callbacks: Callable[[int, int], Any]) -> Victim:
+  """Loads the victim or trains it."""
+  if not callable(experiment.victim):
+    raise InputError(f"Experiment.victim is {experiment.victim!r}; give what "
+                     "makes one, such as @trained.Trained()")
+  return experiment.victim(dataset, parts, victims.Surroundings(
+      cli.cache_folder(), callbacks, devices.jit_compile()))
+
+
+def keys(images: np.ndarray) -> list[bytes]:
+  """The identities of images [n, h, w, d] in a store of responses."""
+  return Examples(images).keys
+
+
+def examine(surrogate: keras.Model, victim: Victim,
+            test: Examples) -> dict[str, dict[str, metrics.Estimate]]:
+  """Scores oracle and surrogate on examples that neither was trained on.
+
+  The victim is asked through an oracle of its own, with a ledger of its own:
+  measuring never charges the attacker.
+
+  Returns:
+    "oracle" with accuracy_top1 and accuracy_top5, and "surrogate" with the
+    same and fidelity_top1 and fidelity_top5; see `metrics.fidelity`.
+  """
+  examiner = Oracle(
+      victim.predict, outputs=victim.outputs, input_shape=victim.input_shape,
+      num_classes=victim.num_classes, access=Access.SCORES)
+  answers = Response.join([
+      examiner.query(test.images[start:start + 1024])
+      for start in range(0, len(test), 1024)])
+  scores = surrogate.predict(test.images, batch_size=256, verbose=0)
+  if not np.isfinite(scores).all():
+    raise InputError("the surrogate answers with NaN or infinity; train it with "
+                     "a smaller learning rate")
+  figures = {"oracle": {}, "surrogate": {}}
+  for k in (1, 5):
+    figures["oracle"][f"accuracy_top{k}"] = metrics.accuracy(
+        answers.values, test.labels, k)
+    figures["surrogate"][f"accuracy_top{k}"] = metrics.accuracy(
+        scores, test.labels, k)
+  for k in (1, 5):
+    figures["surrogate"][f"fidelity_top{k}"] = metrics.fidelity(
+        scores, answers.labels, k)
+  return figures
+
+
+def run_folder(path: str | None) -> pathlib.Path:
+  """The folder named by --workdir.
+
+  Raises:
+    InputError: None is named.
+  """
+  if not path:
+    raise InputError("no folder for the results is named; give --workdir, such "
+                     "as --workdir=runs/rotation")
+  return pathlib.Path(path)

@@ -1,0 +1,93 @@
+"""Learning from the oracle's responses instead of labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+from keras import ops
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.objectives.objective import Batch, Classification
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation(Classification):
+  """Cross-entropy with the oracle's response, both at a temperature T.
+
+  With the oracle's logits t and the surrogate's z, the loss is
+  H(softmax(t / T), softmax(z / T)). Scores p stand for logits log p, which
+  differ from the real ones by a constant that the softmax takes away, so that
+  scores and logits teach the same. The loss is not multiplied by T^2: it is
+  the only term of its kind, and the factor would be one of the learning rate.
+
+  What is done with mass that the oracle hides (label and score, top-k): the
+  hidden classes count as one outcome, "something else", with probability
+  r = 1 - sum of the revealed scores. The temperature acts on the k + 1 known
+  probabilities, and what "something else" then has is shared evenly by the
+  hidden classes. (Sharing first and heating then would give the hidden classes
+  a weight that grows with their number: at 1,000 classes, k = 5 and T = 1.5,
+  a hidden mass of 2% would become about 40%.) A bare label is a score of 1.
+
+  Attributes:
+    temperature: T > 0; 1.5 was found by random search.
+
+  References:
+    Jagielski et al. 2020, section 4.1.
+    Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. 2015,
+      section 2.
+  """
+
+  temperature: float = 1.5
+  name: ClassVar[str] = "distillation"
+
+  def __post_init__(self):
+    if not (math.isfinite(self.temperature) and self.temperature > 0):
+      raise InputError(f"Distillation.temperature is {self.temperature!r}; "
+                       "give a positive number")
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return frozenset({"targets", "revealed"})
+
+  def losses(self, logits, batch):
+    log_surrogate = ops.log_softmax(logits / self.temperature, axis=-1)
+    return -ops.sum(self.heated(batch) * log_surrogate, axis=-1)
+
+  def heated(self, batch: Batch) -> Any:
+    """The oracle's probabilities [b, c] at the temperature."""
+    revealed = ops.cast(batch["revealed"], "float32")
+    hidden = 1.0 - revealed
+    count = ops.maximum(ops.sum(hidden, axis=-1, keepdims=True), 1.0)
+    # "Targets" shares the hidden mass evenly already, log(r / m) a class; what
+    # is due is log(r) / T - log(m).
+    share = (1.0 / self.temperature - 1.0) * ops.log(count)
+    return ops.softmax(
+        batch["targets"] / self.temperature + hidden * share, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitMatching(Classification):
+  """Squared error on logits, each row taken relative to its mean.
+
+  The mean is taken away because a softmax does not see it.
+
+  References:
+    Ba, Caruana. Do Deep Nets Really Need to be Deep? 2014, section 2.3.
+  """
+
+  name: ClassVar[str] = "logit_matching"
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return frozenset({"targets"})
+
+  @property
+  def access(self) -> str:
+    return "logits"
+
+  def losses(self, logits, batch):
+    gap = logits - batch["targets"]
+    gap = gap - ops.mean(gap, axis=-1, keepdims=True)
+    return ops.mean(ops.square(gap), axis=-1)

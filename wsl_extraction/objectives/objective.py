@@ -1,0 +1,210 @@
+"""What a surrogate minimises, and the Keras model that minimises it.
+
+A batch is a dictionary; which entries it needs depends on the objective:
+
+  "labeled"    images [b, h, w, d] whose label or response is known
+  "labels"     int32 [b], their classes in the data set
+  "targets"    float32 [b, c], the oracle's log-scores for them, each row up to
+               a constant (logits where they are revealed, log-probabilities
+               elsewhere; -inf at probability zero)
+  "revealed"   bool [b, c], the classes whose score the oracle revealed
+  "unlabeled"  images [m, h, w, d] of which nothing is known
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from wsl_extraction.errors import InputError
+
+Batch = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective(abc.ABC):
+  """A loss over a batch, as named terms that add up to it.
+
+  Objectives hold hyper-parameters and no weights: one instance can train any
+  number of surrogates. A head that only training needs is added to the network
+  by `extend`.
+  """
+
+  @property
+  @abc.abstractmethod
+  def terms(self) -> tuple[str, ...]:
+    """The names of the terms."""
+
+  @property
+  @abc.abstractmethod
+  def needs(self) -> frozenset[str]:
+    """The entries of a batch that are read, beside "labeled"."""
+
+  @property
+  def access(self) -> str:
+    """The least access level (a name of `oracle.Access`) that will do."""
+    return "label"
+
+  def images(self, labeled: int, unlabeled: int) -> int:
+    """How many images of a batch go through the network in one step."""
+    del unlabeled
+    return labeled
+
+  def extend(self, network: keras.Model, seed: int) -> keras.Model:
+    """The network with what training needs beside its logits.
+
+    Args:
+      network: Maps images to logits [n, c] by a last dense layer.
+      seed: Of the initial weights of what is added.
+
+    Returns:
+      A model that shares the network's layers and returns a dictionary with
+      "logits" [n, c] and whatever `__call__` reads.
+    """
+    del seed
+    return keras.Model(network.inputs, {"logits": network.output})
+
+  @abc.abstractmethod
+  def __call__(self, network: keras.Model, batch: Batch,
+               training: bool) -> dict[str, Any]:
+    """The terms, each a scalar: the mean over the batch, with its weight.
+
+    Args:
+      network: What `extend` returned.
+      batch: See the module.
+      training: Passed on to the network.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Objective):
+  """An objective that depends on the logits of the labelled images alone."""
+
+  name: ClassVar[str]
+
+  @property
+  def terms(self) -> tuple[str, ...]:
+    return (self.name,)
+
+  @abc.abstractmethod
+  def losses(self, logits: Any, batch: Batch) -> Any:
+    """The loss [b] of logits float32 [b, c]."""
+
+  def __call__(self, network, batch, training):
+    logits = network(batch["labeled"], training=training)["logits"]
+    return {self.name: ops.mean(self.losses(ops.cast(logits, "float32"), batch))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(Classification):
+  """Cross-entropy with the data set's labels: no oracle, the baseline.
+
+  References:
+    Jagielski et al. 2020, Table 2, columns "ImageNet" and "ImageNet + Rot".
+  """
+
+  name: ClassVar[str] = "supervised"
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return frozenset({"labels"})
+
+  def losses(self, logits, batch):
+    return ops.sparse_categorical_crossentropy(
+        batch["labels"], logits, from_logits=True)
+
+
+class Student(keras.Model):
+  """Trains a network under an objective by plain `fit`, on every backend.
+
+  `fit` takes batches as above (no separate targets); `predict`, `evaluate` and
+  calls with an array take images and give the network's logits.
+
+  Attributes:
+    network: The surrogate; save this one.
+    step: int32 scalar variable, the training steps done.
+  """
+
+  def __init__(self, network: keras.Model, objective: Objective, *,
+               augment: keras.layers.Layer | None = None, seed: int = 0,
+               **kwargs):
+    """Extends `network` by what `objective` needs.
+
+    Args:
+      network: Maps images to logits.
+      objective: What to minimise.
+      augment: Applied to all images of a training batch.
+      seed: Of the initial weights that the objective adds.
+      **kwargs: Of `keras.Model`.
+    """
+    # Without autocast: under bfloat16 the targets would be rounded, and images
+    # too before their augmentation; the network casts its own inputs.
+    super().__init__(autocast=False, **kwargs)
+    self.network = network
+    self.objective = objective
+    self.extended = objective.extend(network, seed)
+    self.augment = augment or keras.layers.Identity()
+    # An own counter: optimizer.iterations cannot be read inside a jax step.
+    # An integer: a float would be autocast, and bfloat16 stops at 256.
+    self.step = self.add_weight(
+        shape=(), dtype="int32", initializer="zeros", trainable=False,
+        aggregation="only_first_replica", name="step")
+    self.term_means = [keras.metrics.Mean(name=name) for name in objective.terms]
+    self._total = _MeanOverReplicas(name="mean_over_replicas")
+    self.built = True
+
+  def call(self, inputs, training=False):
+    if not isinstance(inputs, Mapping):
+      return self.network(inputs, training=training)
+    images = {name: self.augment(inputs[name], training=training)
+              for name in ("labeled", "unlabeled") if name in inputs}
+    return self.objective(self.extended, {**inputs, **images}, training)
+
+  def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None,
+                   training=True):
+    if not isinstance(y_pred, Mapping):
+      return super().compute_loss(x, y, y_pred, sample_weight, training)
+    if training:
+      self.step.assign_add(1)
+    total = sum(y_pred.values()) + sum(self.losses)
+    return self._total(ops.zeros((1,)), ops.reshape(total, (1,)))
+
+  def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    if not isinstance(y_pred, Mapping):
+      return super().compute_metrics(x, y, y_pred, sample_weight)
+    for mean in self.term_means:
+      mean.update_state(y_pred[mean.name])
+    return self.get_metrics_result()
+
+
+class _MeanOverReplicas(keras.losses.Loss):
+  """Passes a loss [1] on, divided among the replicas of `tf.distribute`.
+
+  Those add up their gradients; only Keras' own losses know of it, and a mean
+  taken by hand would count once for each replica.
+  """
+
+  def call(self, y_true, y_pred):
+    del y_true
+    return y_pred
+
+
+def penultimate(network: keras.Model) -> keras.KerasTensor:
+  """What the network's last layer reads: its features [n, f].
+
+  Raises:
+    InputError: The network does not end in a linear dense layer.
+  """
+  last = network.layers[-1]
+  if (not isinstance(last, keras.layers.Dense)
+      or last.activation is not keras.activations.linear):
+    raise InputError(
+        f"network {network.name!r} ends in {last.name!r} "
+        f"({type(last).__name__}); a rotation head needs a network that ends "
+        "in a dense layer without activation, which gives logits")
+  return last.input

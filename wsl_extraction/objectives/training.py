@@ -1,0 +1,111 @@
+"""Training that can be stopped at any moment and goes on to the same weights."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from wsl_extraction import files
+from wsl_extraction.errors import InputError
+from wsl_extraction.objectives.objective import Student
+
+
+def fit(student: Student, batches: Any, steps: int, *,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: int = 100,
+        callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+  """Trains a compiled student for `steps` steps in all.
+
+  With a checkpoint file, a call after an interruption continues behind the
+  last checkpoint, with the same batches and random numbers as if nothing had
+  happened: the weights come out equal to the last bit (on one kind of CPU).
+
+  Args:
+    student: Compiled and otherwise new; its state is overwritten by the
+      checkpoint's.
+    batches: A grain `MapDataset` whose element i is the batch of step i.
+    steps: The steps of the whole training.
+    checkpoint: The file; None keeps none.
+    checkpoint_every: At most so many steps lie between two checkpoints: the
+      largest such number that divides `steps`. It is also what Keras calls an
+      epoch.
+    callbacks: For Keras' `fit`.
+
+  Raises:
+    InputError: The checkpoint is damaged or of another student, or cannot be
+      written.
+  """
+  for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
+    if not isinstance(value, int) or value < 1:
+      raise InputError(f"{name} is {value!r}; give a whole number, 1 or more")
+  epoch = _largest_divisor(steps, checkpoint_every)
+  done = 0
+  if checkpoint is not None:
+    writer = Checkpoint(checkpoint)
+    done = writer.restore(student)
+    # First, so that no other callback reports what a crash could take back.
+    callbacks = [writer, *callbacks]
+  if done < steps:
+    student.fit(batches[done:steps], steps_per_epoch=epoch,
+                initial_epoch=done // epoch, epochs=steps // epoch,
+                callbacks=list(callbacks), shuffle=False, verbose=0)
+
+
+class Checkpoint(keras.callbacks.Callback):
+  """Writes all that training depends on, whole or not at all, at epoch ends.
+
+  Keras' `BackupAndRestore` forgets the states of seed generators and replays a
+  broken epoch; this keeps every variable.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    super().__init__()
+    self.path = pathlib.Path(path)
+
+  def on_epoch_end(self, epoch, logs=None):
+    arrays = {f"{index:05d}": ops.convert_to_numpy(variable) for index, variable
+              in enumerate(_variables(self.model))}
+    with files.whole(self.path) as temporary, open(temporary, "wb") as file:
+      np.savez(file, **arrays)
+
+  def restore(self, student: Student) -> int:
+    """Loads the checkpoint, if there is one, between `compile` and `fit`.
+
+    Returns:
+      The steps that were done when it was written, or 0.
+
+    Raises:
+      InputError: It is damaged, or of another student.
+    """
+    if not self.path.exists():
+      return 0
+    student.optimizer.build(student.trainable_variables)
+    variables = _variables(student)
+    try:
+      with np.load(self.path, allow_pickle=False) as saved:
+        arrays = [saved[name] for name in saved.files]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+      raise InputError(f"checkpoint {self.path} is damaged ({error}); delete it "
+                       "to train again from the responses kept") from error
+    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+      raise InputError(f"checkpoint {self.path} is of another network, "
+                       "objective or optimizer; choose another folder")
+    for variable, array in zip(variables, arrays):
+      variable.assign(array)
+    return int(ops.convert_to_numpy(student.step))
+
+
+def _variables(student: Student) -> list[Any]:
+  return [*student.trainable_variables, *student.non_trainable_variables,
+          *student.optimizer.variables]
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+  return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)

@@ -1,0 +1,1 @@
+"""Run folders, progress, curves and tables: what a run leaves behind."""

@@ -1,0 +1,267 @@
+"""The run folder: one configuration, and all that its run leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import errno
+import fcntl
+import json
+import math
+import os
+import pathlib
+import re
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction import files
+from wsl_extraction.errors import InputError
+from wsl_extraction.report import configs
+
+
+class RunFolder:
+  """A folder that belongs to one configuration and to one process at a time.
+
+  The files of a run, as paths: `config` (config.gin, what the user asked
+  for), `operative` (operative.gin, every parameter in force), `metrics`
+  (metrics.jsonl), `responses` (responses.sqlite), `checkpoint`
+  (checkpoint.npz), `surrogate` (surrogate.keras), `result` (result.json) and
+  the folder `events` (TensorBoard). Nothing is written before `prepare`.
+
+      with RunFolder(workdir) as run:
+        run.prepare(gin.config_str())
+
+  Args:
+    path: The folder; need not exist, "~" is understood.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path).expanduser()
+    self.config = self.path / "config.gin"
+    self.operative = self.path / "operative.gin"
+    self.metrics = self.path / "metrics.jsonl"
+    self.responses = self.path / "responses.sqlite"
+    self.checkpoint = self.path / "checkpoint.npz"
+    self.surrogate = self.path / "surrogate.keras"
+    self.result = self.path / "result.json"
+    self.events = self.path / "events"
+    self._lock: int | None = None
+
+  def __enter__(self) -> RunFolder:
+    return self
+
+  def __exit__(
+      self, kind: type[BaseException] | None, error: BaseException | None,
+      trace: TracebackType | None) -> None:
+    self.close()
+
+  def prepare(self, config: str) -> None:
+    """Makes the folder, or takes up the run of the same configuration in it.
+
+    Accepted are a folder that does not exist, an empty one, and one whose
+    config.gin binds the same names to the same values (comments and order do
+    not count). Holds the folder until `close`, or until the process ends in
+    whatever way. Removes what a killed process left half written.
+
+    Args:
+      config: The configuration as gin writes it (`gin.config_str()`).
+
+    Raises:
+      InputError: The folder belongs to another configuration, holds other
+        files, is in use by another process, or cannot be written.
+    """
+    self._refuse_foreign()
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      self._acquire()
+    except OSError as error:
+      raise files.unwritable(self.path, error) from error
+    try:
+      self._keep_or_refuse(config)
+      self._sweep()
+    except BaseException:
+      self.close()
+      raise
+
+  def close(self) -> None:
+    """Lets other processes use the folder."""
+    if self._lock is not None:
+      os.close(self._lock)
+      self._lock = None
+
+  def discard(self) -> None:
+    """Removes what `prepare` made, and the folder if nothing else is in it.
+
+    For a run that failed before anything was paid for.
+    """
+    for path in (self.config, self.responses, self.path / ".lock"):
+      path.unlink(missing_ok=True)
+    self.close()
+    with contextlib.suppress(OSError):
+      self.path.rmdir()
+
+  def write_text(self, name: str, text: str) -> None:
+    """Writes a file of the folder, whole or not at all.
+
+    Raises:
+      InputError: The folder is read-only or the disk is full.
+    """
+    with files.whole(self.path / name) as temporary:
+      temporary.write_text(text, encoding="utf-8")
+
+  def write_json(self, name: str, content: dict[str, Any]) -> None:
+    """Writes a JSON file of the folder, whole or not at all.
+
+    Args:
+      name: Such as "result.json".
+      content: Its fields, kept in the order given; see `json_text`.
+
+    Raises:
+      InputError: The folder is read-only or the disk is full.
+    """
+    self.write_text(name, json_text(content, indent=2) + "\n")
+
+  def read_json(self, name: str) -> dict[str, Any] | None:
+    """Reads a JSON file of the folder; None where there is none.
+
+    Raises:
+      InputError: It is damaged or cannot be read.
+    """
+    path = self.path / name
+    try:
+      content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+      return None
+    except OSError as error:
+      raise InputError(
+          f"cannot read {path}: {error.strerror}; make it readable") from error
+    except ValueError as error:
+      raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+      raise _damaged(path, "it holds no JSON object")
+    return content
+
+  def _refuse_foreign(self) -> None:
+    try:
+      names = set(os.listdir(self.path))
+    except FileNotFoundError:
+      return
+    except NotADirectoryError as error:
+      raise InputError(
+          f"{self.path} is no folder; choose another --workdir") from error
+    except OSError as error:
+      raise InputError(
+          f"cannot read {self.path}: {error.strerror}; choose another "
+          "--workdir") from error
+    if self.config.name in names:
+      return
+    others = sorted(
+        n for n in names if n != ".lock" and not _LEFTOVER.fullmatch(n))
+    if others:
+      raise InputError(
+          f"{self.path} is no run folder: it holds {others[0]} but no "
+          "config.gin; choose another --workdir, or one that is empty")
+
+  def _acquire(self) -> None:
+    if self._lock is not None:
+      return
+    # Never removed: the lock is on the open file and dies with its process,
+    # and removing the name would let two processes lock two files.
+    lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        owner = os.read(lock, 20).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise InputError(
+            f"{self.path} is in use by process {owner or 'unknown'}; wait "
+            "until it ends, or choose another --workdir") from error
+      # Some network file systems know no locks; runs work there without.
+    self._lock = lock
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+
+  def _keep_or_refuse(self, config: str) -> None:
+    try:
+      held = self.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+      self.write_text(self.config.name, config.rstrip("\n") + "\n")
+      return
+    except OSError as error:
+      raise InputError(
+          f"cannot read {self.config}: {error.strerror}; make it readable, or "
+          "choose another --workdir") from error
+    except ValueError as error:
+      raise _damaged(self.config, error) from error
+    difference = configs.first_difference(held, config)
+    if difference:
+      name, old, new = difference
+      raise InputError(
+          f"{self.path} holds the run of another configuration: {name} is "
+          f"{old} there and {new} here; choose another --workdir, or delete "
+          "that folder")
+
+  def _sweep(self) -> None:
+    for path in self.path.iterdir():
+      if _LEFTOVER.fullmatch(path.name):
+        path.unlink(missing_ok=True)
+
+
+# The temporary files of `files.whole`, of those that a run writes.
+_LEFTOVER = re.compile(
+    r"\.(config|operative|metrics|checkpoint|surrogate|result)"
+    r"-[a-z0-9_]{8}\.(gin|jsonl|npz|keras|json)")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+  """Writes JSON that people read and every parser accepts.
+
+  Fields keep their order. Floats keep six significant digits (all those
+  before the point); NaN and infinities, which JSON lacks, become null.
+  Dataclasses become objects, arrays lists, paths text, and members of an
+  enumeration their names in lower case.
+
+  Raises:
+    TypeError: Something in it has no form in JSON.
+  """
+  return json.dumps(
+      _plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+  match value:
+    case enum.Enum():
+      return value.name.lower()
+    case dict():
+      return {str(key): _plain(held) for key, held in value.items()}
+    case list() | tuple():
+      return [_plain(held) for held in value]
+    case np.ndarray() | np.generic():
+      return _plain(value.tolist())
+    case float():
+      return _rounded(value)
+    case os.PathLike():
+      return os.fspath(value)
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    return {
+        field.name: _plain(getattr(value, field.name))
+        for field in dataclasses.fields(value)}
+  return value
+
+
+def _rounded(value: float) -> float | None:
+  if not math.isfinite(value):
+    return None
+  if value == 0:
+    return 0.0
+  return round(value, max(0, 5 - math.floor(math.log10(abs(value)))))
+
+
+def _damaged(path: pathlib.Path, cause: Exception | str) -> InputError:
+  reason = " ".join(str(cause).split())
+  return InputError(
+      f"{path} is damaged ({reason}); delete it, then run the command again")

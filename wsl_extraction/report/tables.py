@@ -1,0 +1,180 @@
+"""What runs are summed up in: a table of one, a grid of many."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsl_extraction import metrics
+from wsl_extraction.report import progress
+
+_COLUMNS = (
+    ("accuracy", "top-1", "accuracy_top1"),
+    ("accuracy", "top-5", "accuracy_top5"),
+    ("fidelity", "top-1", "fidelity_top1"),
+    ("fidelity", "top-5", "fidelity_top5"),
+)
+_MODELS = ("oracle", "surrogate")
+_GRID = ("accuracy_top1", "fidelity_top1")
+_LEGEND = (
+    "In %, with 95% intervals below. Accuracy: agreement with the data set's "
+    "labels; fidelity: agreement with the oracle's label. Top-5: that label "
+    "is among the five best.")
+
+
+def result_table(result: Mapping[str, Any]) -> str:
+  """Sums up one run in plain text of at most 80 columns.
+
+  Args:
+    result: The fields of result.json: attack, access, status, queries,
+      budget (None: unlimited), seconds, and `oracle` and `surrogate`, each
+      {figure: {"value", "low", "high"}} in 0..1. What is missing or None is
+      shown as "-".
+
+  Returns:
+    Lines without a newline at the end: what was run, then a row each for
+    oracle and surrogate.
+  """
+  lines = []
+  for name, text in _facts(result):
+    lines += textwrap.wrap(
+        text, 80, initial_indent=f"{name:<11}", subsequent_indent=" " * 11,
+        break_on_hyphens=False)
+  cells = [_row("", [column[:2] for column in _COLUMNS])]
+  cells += [_row(who, _figures(result.get(who))) for who in _MODELS]
+  lines += ["", *(line for row in cells for line in row), ""]
+  return "\n".join(lines + textwrap.wrap(_LEGEND, 80))
+
+
+def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+  budget = result.get("budget")
+  limit = "no limit" if budget is None else f"a budget of {budget}"
+  seconds = result.get("seconds")
+  return [
+      ("attack", _said(result.get("attack"))),
+      ("access", _said(result.get("access"))),
+      ("status", _said(result.get("status"))),
+      ("queries", f"{_said(result.get('queries'))} of {limit}"),
+      ("seconds", "-" if seconds is None else _seconds(seconds)),
+  ]
+
+
+def _said(value: Any) -> str:
+  return "-" if value is None else str(value)
+
+
+def _seconds(seconds: float) -> str:
+  text = f"{seconds:.1f}"
+  return text if seconds < 60 else f"{text} ({progress.duration(seconds)})"
+
+
+def _row(name: str, cells: Sequence[tuple[str, str]]) -> list[str]:
+  """Lays out a row of two lines, the second line of each cell below."""
+  upper, lower = zip(*cells, strict=True)
+  return [
+      f"{head:<11}{''.join(f'{cell:>16}' for cell in line)}".rstrip()
+      for head, line in ((name, upper), ("", lower))]
+
+
+def _figures(
+    measured: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+  cells = []
+  for _, _, name in _COLUMNS:
+    figure = (measured or {}).get(name)
+    if figure is None or figure["value"] is None:
+      cells.append(("-", ""))
+      continue
+    cells.append((f"{_percent(figure['value'])}%", _interval(figure)))
+  return cells
+
+
+def _interval(figure: Mapping[str, float | None]) -> str:
+  low, high = figure["low"], figure["high"]
+  if low is None or high is None:
+    return ""
+  return f"[{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.1f}"
+
+
+def grid_table(
+    results: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]], *,
+    methods: Sequence[str], budgets: Sequence[int], caption: str) -> str:
+  """Sums up a grid of runs in Markdown: methods by budgets.
+
+  A cell holds the surrogate's top-1 accuracy and top-1 fidelity, each as mean
+  and half the 95% interval of the mean over seeds (Student's t). A cell with
+  other than the largest number of seeds says how many it has; one without any
+  says "not run". Every run given is counted, whatever its status; those that
+  measured nothing are counted as failed beside the mean of the others.
+
+  Args:
+    results: {(method, budget): the result.json of each seed}.
+    methods: The rows, in order.
+    budgets: The columns, in order; queries.
+    caption: A sentence to stand above the table: data set, victim, command.
+
+  Returns:
+    Markdown, aligned so that it reads well unrendered; no newline at the end.
+  """
+  shown = {
+      (m, b): results.get((m, b), ()) for m in methods for b in budgets}
+  seeds = max((len(runs) for runs in shown.values()), default=0)
+  rows = [["accuracy / fidelity, %",
+           *(f"{b:,} queries" for b in budgets)]]
+  rows += [
+      [m.replace("|", "\\|"), *(_cell(shown[m, b], seeds) for b in budgets)]
+      for m in methods]
+  explained = (
+      f"{caption.strip()} Top-1 accuracy / top-1 fidelity of the surrogate: "
+      f"mean ± 95% interval (Student's t) over {_seeds(seeds)}.")
+  return f"{explained}\n\n{_markdown(rows)}"
+
+
+def _cell(runs: Sequence[Mapping[str, Any]], seeds: int) -> str:
+  if not runs:
+    return "not run"
+  measured = [
+      run["surrogate"] for run in runs if _is_measured(run)]
+  failed = len(runs) - len(measured)
+  notes = [_seeds(len(runs))] if len(runs) != seeds else []
+  notes += [f"{failed} failed"] if failed else []
+  means = " / ".join(
+      _mean([m[name]["value"] for m in measured])
+      for name in _GRID) if measured else "-"
+  return f"{means} ({', '.join(notes)})" if notes else means
+
+
+def _seeds(count: int) -> str:
+  return f"{count} {'seed' if count == 1 else 'seeds'}"
+
+
+def _is_measured(run: Mapping[str, Any]) -> bool:
+  figures = run.get("surrogate") or {}
+  return all(
+      (figures.get(name) or {}).get("value") is not None for name in _GRID)
+
+
+def _mean(values: Sequence[float]) -> str:
+  estimate = metrics.mean(values)
+  text = _percent(estimate.value)
+  if math.isnan(estimate.low):
+    return text
+  return f"{text} ± {_percent(estimate.high - estimate.value)}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+  """Draws a Markdown table, its first column left, the others right."""
+  widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+
+  def drawn(cells: Sequence[str]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)]
+    return f"| {' | '.join(padded)} |"
+
+  rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+  return "\n".join([drawn(rows[0]), drawn(rule), *map(drawn, rows[1:])])

@@ -1,0 +1,1 @@
+"""Which examples to ask the oracle about."""

@@ -1,0 +1,22 @@
+"""Asking about examples drawn at random: what the paper's attacks do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from wsl_extraction.strategies.strategy import Strategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Random(Strategy):
+  """Uniform, without replacement.
+
+  With equal generators a smaller choice is the beginning of a larger one, so
+  that budgets are compared on nested transfer sets.
+  """
+
+  def __call__(self, probabilities, features, n, rng):
+    del features
+    return rng.permutation(len(probabilities))[:n]

@@ -1,0 +1,130 @@
+"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
+
+  python -m wsl_extraction.train --gin_file=gin/rotation.gin \\
+      --workdir=runs/rotation
+
+The folder --workdir then holds config.gin (what was asked for), operative.gin
+(every parameter in force), responses.sqlite (the oracle's answers),
+checkpoint.npz, metrics.jsonl, events/ (for TensorBoard, if it is installed),
+surrogate.keras and result.json. The same command goes on where an interrupted
+one stopped, to the same weights, and shows the result of a finished one.
+KERAS_BACKEND chooses tensorflow, jax or torch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import gin
+from absl import flags
+
+from wsl_extraction import cli
+from wsl_extraction.errors import InputError
+
+if TYPE_CHECKING:
+  from wsl_extraction.attacks.attack import Extraction
+  from wsl_extraction.data.datasets import Dataset, Parts
+  from wsl_extraction.experiment import Experiment
+  from wsl_extraction.oracle import Oracle
+  from wsl_extraction.report.runs import RunFolder
+  from wsl_extraction.victims.victim import Victim
+
+def define_flags() -> None:
+  flags.DEFINE_string("workdir", None, "The folder of this run; required.")
+
+
+def main() -> None:
+  """Runs the experiment that the flags describe, or the rest of it."""
+  # Not at the top of the file: see `cli.launch`.
+  from wsl_extraction import experiment as experiments
+  from wsl_extraction.report import runs, tables
+
+  start = time.monotonic()
+  experiment = experiments.configured()
+  with runs.RunFolder(experiments.run_folder(flags.FLAGS.workdir)) as run:
+    config = gin.config_str()
+    # A folder of another configuration is refused before any work, a new one
+    # is made only when there is something to put into it.
+    result = None
+    if run.config.exists():
+      run.prepare(config)
+      result = run.read_json("result.json")
+    if result is None:
+      result = _extract(experiment, run, config, start)
+    print(tables.result_table(result))
+    print(f"\n{run.path}")
+
+
+def _extract(experiment: Experiment, run: RunFolder, config: str,
+             start: float) -> dict[str, Any]:
+  from wsl_extraction import experiment as experiments
+  from wsl_extraction import files
+  from wsl_extraction.report import callbacks
+
+  dataset, parts = experiment.data()
+  experiment.check(parts)
+  victim = experiments.make_victim(
+      experiment, dataset, parts,
+      lambda *size: [callbacks.Progress("victim", *size)])
+  new = not run.config.exists()
+  run.prepare(config)
+  earlier = callbacks.recorded_seconds(run.metrics)
+  with experiment.attacked(run.responses, victim, dataset) as oracle:
+    try:
+      extraction = _attack(experiment, run, dataset, parts, oracle)
+    except InputError:
+      if new and not oracle.ledger.spent:
+        run.discard()
+      raise
+  figures = experiments.examine(extraction.surrogate, victim, parts.test)
+  with files.whole(run.surrogate) as path:
+    extraction.surrogate.save(path)
+  run.write_text("operative.gin", gin.operative_config_str())
+  result = _result(experiment, extraction, dataset, parts, victim)
+  result |= {**figures, "seconds": earlier + time.monotonic() - start}
+  run.write_json("result.json", result)
+  return run.read_json("result.json") or {}
+
+
+def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
+            parts: Parts, oracle: Oracle) -> Extraction:
+  from wsl_extraction import devices
+  from wsl_extraction.attacks.attack import Surroundings
+  from wsl_extraction.report import callbacks
+
+  surroundings = Surroundings(
+      value_range=dataset.value_range, folder=run.path,
+      callbacks=lambda *size: [callbacks.MetricsFile(run.metrics),
+                               callbacks.TensorBoard(run.events),
+                               callbacks.Progress("surrogate", *size)],
+      jit_compile=devices.jit_compile())
+  return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
+
+
+def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,
+            parts: Parts, victim: Victim) -> dict[str, Any]:
+  from wsl_extraction import devices
+
+  return {
+      "attack": experiment.attack.name,
+      "status": extraction.status.value,
+      "seed": experiment.seed,
+      **devices.describe(),
+      "access": experiment.access.name.lower(),
+      "k": experiment.k,
+      "decimals": experiment.decimals,
+      "budget": experiment.budget,
+      "queries": extraction.queries,
+      "dataset": {
+          "name": dataset.name, "fingerprint": dataset.fingerprint,
+          "private": len(parts.private), "pool": len(parts.pool),
+          "test": len(parts.test), "overlap": parts.overlap},
+      "victim": victim.fingerprint,
+      "notes": dict(extraction.notes),
+  }
+
+
+if __name__ == "__main__":
+  sys.exit(cli.launch(main, define_flags))

@@ -1,0 +1,137 @@
+"""Victims that exist already: a Keras file, or any Python function."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from wsl_extraction.data.datasets import Dataset, Parts
+from wsl_extraction.errors import InputError
+from wsl_extraction.victims.victim import Surroundings, Victim, digest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KerasFile:
+  """A model saved in the `.keras` format.
+
+  Attributes:
+    path: The file.
+    outputs: What the model gives, "logits" or "probabilities".
+    value_range: The range of values that it was trained on; None for the data
+      set's own, for a model that begins with its preprocessing.
+    batch_size: Images that it sees at once.
+  """
+
+  path: str
+  outputs: str = "logits"
+  value_range: tuple[float, float] | None = None
+  batch_size: int = 256
+
+  def __call__(self, dataset: Dataset, parts: Parts,
+               surroundings: Surroundings) -> Victim:
+    """Loads the model.
+
+    Raises:
+      InputError: The file cannot be read, holds code, or takes other images
+        or gives other classes than the data set's.
+    """
+    del parts, surroundings
+    model = load(self.path)
+    check_fit(model, self.path, dataset.input_shape, dataset.num_classes)
+    low, high = dataset.value_range
+    new_low, new_high = self.value_range or dataset.value_range
+    scale = (new_high - new_low) / (high - low)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+      if (low, high) != (new_low, new_high):
+        images = new_low + (images.astype(np.float32) - low) * scale
+      return model.predict(images, batch_size=self.batch_size, verbose=0)
+
+    return Victim(predict, self.outputs, dataset.input_shape,
+                  dataset.num_classes,
+                  digest(pathlib.Path(self.path).read_bytes(), self.value_range))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Function:
+  """Any Python function, named in gin: a client of a remote service, say.
+
+  Attributes:
+    function: Maps images [n, h, w, d] of the data set to [n, c]; a reference,
+      `@my_module.my_function`.
+    outputs: What it gives, "logits" or "probabilities".
+    fingerprint: Tells victims apart whose code is the same; change it when
+      what stands behind the function changes.
+  """
+
+  function: Callable[[np.ndarray], np.ndarray]
+  outputs: str = "probabilities"
+  fingerprint: str = ""
+
+  def __call__(self, dataset: Dataset, parts: Parts,
+               surroundings: Surroundings) -> Victim:
+    """Wraps the function.
+
+    Raises:
+      InputError: It is not a function.
+    """
+    del parts, surroundings
+    if not callable(self.function):
+      raise InputError(f"Function.function is {self.function!r}; name a function "
+                       "by reference, @my_module.my_function")
+    bare = inspect.unwrap(self.function)
+    try:
+      source = inspect.getsource(bare)
+    except (OSError, TypeError):
+      source = repr(type(bare))
+    name = f"{bare.__module__}.{getattr(bare, '__qualname__', type(bare))}"
+    return Victim(self.function, self.outputs, dataset.input_shape,
+                  dataset.num_classes, digest(name, source, self.fingerprint))
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+  """Loads a `.keras` file without running code that it may hold.
+
+  Raises:
+    InputError: It is missing, damaged, no Keras file, or needs code to run.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise InputError(f"there is no model file {path}; give the path of a .keras "
+                     "file")
+  if not zipfile.is_zipfile(path) or path.suffix != ".keras":
+    raise InputError(f"{path} is no .keras file; save the model with "
+                     "model.save('name.keras')")
+  try:
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+  except Exception as error:  # Keras raises whatever its parts raise
+    text = " ".join(str(error).split())[:200]
+    raise InputError(f"{path} cannot be loaded as a Keras model ({text}); it is "
+                     "damaged, or needs code of its own, which is not run"
+                     ) from error
+
+
+def check_fit(model: keras.Model, path: str | os.PathLike,
+              input_shape: tuple[int, ...], num_classes: int) -> None:
+  """Raises InputError unless the model maps [n, *input_shape] to [n, c]."""
+  for what, found, wanted in (
+      ("takes inputs", getattr(model, "input_shape", None),
+       (None, *input_shape)),
+      ("gives outputs", getattr(model, "output_shape", None),
+       (None, num_classes))):
+    if not _agree(found, wanted):
+      raise InputError(f"the model in {path} {what} of shape {found}, the data "
+                       f"set needs {wanted}; use the data set it was made for")
+
+
+def _agree(found: object, wanted: tuple[int | None, ...]) -> bool:
+  return (isinstance(found, tuple) and len(found) == len(wanted)
+          and all(a is None or b is None or a == b
+                  for a, b in zip(found, wanted)))

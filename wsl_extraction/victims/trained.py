@@ -1,0 +1,111 @@
+"""A victim trained here, on the part of the data that is private to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from wsl_extraction import files
+from wsl_extraction.data import transfer
+from wsl_extraction.data.datasets import Dataset, Parts
+from wsl_extraction.errors import InputError
+from wsl_extraction.objectives import training
+from wsl_extraction.objectives.objective import Student, Supervised
+from wsl_extraction.victims.files import load
+from wsl_extraction.victims.victim import (
+    Surroundings,
+    Victim,
+    digest,
+    weights_digest,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+  """Trains a victim on the labels of the private examples, once.
+
+  The result is kept in the cache under a fingerprint of everything that it
+  depends on, and found there by the next run with the same settings.
+
+  Attributes:
+    network: Called with input_shape, num_classes, value_range and seed.
+    optimizer: Called without arguments; gives a Keras optimizer.
+    steps: Training steps.
+    batch_size: Images in a step.
+    augment: Called with seed; gives a layer, or None.
+    seed: Of initial weights, order and augmentation.
+    checkpoint_every: Steps between two checkpoints, at most.
+  """
+
+  network: Callable[..., keras.Model]
+  optimizer: Callable[[], keras.optimizers.Optimizer]
+  steps: int
+  batch_size: int = 128
+  augment: Callable[..., keras.layers.Layer] | None = None
+  seed: int = 0
+  checkpoint_every: int = 100
+
+  def __call__(self, dataset: Dataset, parts: Parts,
+               surroundings: Surroundings) -> Victim:
+    """Gives the victim, from the cache or trained now.
+
+    Raises:
+      InputError: There are no private examples, or the cache cannot be
+        written.
+    """
+    if not len(parts.private):
+      raise InputError("a victim cannot be trained on a private part of 0 "
+                       "examples; raise Split.private or name a victim's file")
+    network = self.network(
+        input_shape=dataset.input_shape, num_classes=dataset.num_classes,
+        value_range=dataset.value_range, seed=self.seed)
+    optimizer = self.optimizer()
+    path = surroundings.cache / "victims" / (
+        f"{self._key(network, optimizer, parts)}.keras")
+    if path.exists():
+      network = load(path)
+    else:
+      self._train(network, optimizer, parts, path, surroundings)
+    return Victim(
+        lambda images: network.predict(images, batch_size=256, verbose=0),
+        "logits", dataset.input_shape, dataset.num_classes,
+        weights_digest(network))
+
+  def _key(self, network: keras.Model, optimizer: keras.optimizers.Optimizer,
+           parts: Parts) -> str:
+    layers = [(type(layer).__name__, _nameless(layer.get_config()))
+              for layer in network.layers]
+    augment = self.augment(seed=self.seed) if self.augment else None
+    return digest(
+        keras.backend.backend(), weights_digest(network), json.dumps(layers),
+        json.dumps(keras.optimizers.serialize(optimizer), default=str),
+        self.steps, self.batch_size, self.seed,
+        augment and json.dumps(_nameless(augment.get_config())),
+        *parts.private.keys, parts.private.labels)
+
+  def _train(self, network, optimizer, parts, path, surroundings):
+    entries = {"labeled": parts.private.images, "labels": parts.private.labels}
+    augment = self.augment(seed=self.seed) if self.augment else None
+    student = Student(network, Supervised(), augment=augment)
+    student.compile(optimizer, jit_compile=surroundings.jit_compile)
+    checkpoint = path.with_suffix(".npz")
+    training.fit(
+        student, transfer.batches(entries, self.batch_size, self.seed),
+        self.steps, checkpoint=checkpoint,
+        checkpoint_every=self.checkpoint_every,
+        callbacks=surroundings.callbacks(self.steps, self.batch_size))
+    with files.whole(path) as temporary:
+      network.save(temporary)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _nameless(config: dict) -> dict:
+  """Without names, which count the layers that a process built before."""
+  return {name: value for name, value in config.items()
+          if name not in ("name", "build_config") and not callable(value)
+          and isinstance(value, (int, float, str, bool, list, tuple, dict,
+                                 type(None), np.number))}

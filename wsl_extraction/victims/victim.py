@@ -1,0 +1,65 @@
+"""What a victim is to the rest of the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Victim:
+  """A model to put behind an oracle.
+
+  Attributes:
+    predict: Maps images [n, h, w, d], in the data set's range, to [n, c].
+    outputs: What it gives, "logits" or "probabilities".
+    input_shape: (h, w, d).
+    num_classes: c.
+    fingerprint: Differs between victims that answer differently.
+  """
+
+  predict: Callable[[np.ndarray], np.ndarray]
+  outputs: str
+  input_shape: tuple[int, ...]
+  num_classes: int
+  fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+  """What the caller offers when a victim is made.
+
+  Attributes:
+    cache: A folder for what is made once and used again.
+    callbacks: Called with the steps of a training and the images that go
+      through the network in each, gives Keras callbacks for it.
+    jit_compile: Whether to compile it with XLA, as for Keras' `compile`.
+  """
+
+  cache: pathlib.Path
+  callbacks: Callable[[int, int], Sequence[keras.callbacks.Callback]] = (
+      lambda steps, images: ())
+  jit_compile: bool | str = "auto"
+
+
+def digest(*parts: Any) -> str:
+  """A short fingerprint of bytes, arrays and strings."""
+  sums = hashlib.blake2b(digest_size=16)
+  for part in parts:
+    if isinstance(part, np.ndarray):
+      part = str((part.dtype.str, part.shape)).encode() + part.tobytes()
+    elif not isinstance(part, bytes):
+      part = str(part).encode()
+    sums.update(len(part).to_bytes(8, "little") + part)
+  return sums.hexdigest()
+
+
+def weights_digest(network: keras.Model) -> str:
+  """A fingerprint of a network's weights."""
+  return digest(*network.get_weights())
