@@ -46,7 +46,7 @@ wheel: .venv/installed  ## write a wheel to dist/
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove what the targets above wrote, except .venv and runs
-	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf dist docs/_build .pytest_cache .ruff_cache .hypothesis
 	find wsl_extraction tests benchmarks docs -name __pycache__ \
 	  -type d -prune -exec rm -rf {} +
 

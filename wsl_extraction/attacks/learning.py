@@ -119,7 +119,7 @@ class Learning(Attack):
         network, self.objective, seed=building + 1,
         augment=self.augment(seed=turning) if self.augment else None)
     self._train(student, transfer.batches(
-        entries, self.batch_size, ordering, self._rest(pool, chosen),
+        entries, self.steps, self.batch_size, ordering, self._rest(pool, chosen),
         self.unlabeled_batch_size), surroundings)
     return Extraction(network, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(chosen), "pool": len(pool),

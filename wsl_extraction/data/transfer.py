@@ -16,16 +16,17 @@ def response_entries(response: Response,
           "revealed": response.revealed(num_classes)}
 
 
-def batches(labeled: dict[str, np.ndarray], batch_size: int, seed: int,
-            unlabeled: np.ndarray | None = None,
+def batches(labeled: dict[str, np.ndarray], steps: int, batch_size: int,
+            seed: int, unlabeled: np.ndarray | None = None,
             unlabeled_batch_size: int = 0) -> grain.MapDataset:
-  """Endless batches by step number, so that step i is the same for ever.
+  """Batches by step number, so that step i is the same for ever.
 
   Labelled and unlabelled rows are shuffled anew at each pass over them,
   independently of each other.
 
   Args:
     labeled: Arrays of n rows each, among them "labeled", the images.
+    steps: How many batches.
     batch_size: Labelled rows in a batch.
     seed: Of the order.
     unlabeled: Images [m, h, w, d].
@@ -33,7 +34,7 @@ def batches(labeled: dict[str, np.ndarray], batch_size: int, seed: int,
       batches have no "unlabeled".
 
   Returns:
-    A data set whose element i is a dictionary of arrays.
+    A data set of `steps` elements, each a dictionary of arrays.
 
   Raises:
     InputError: A batch would be empty.
@@ -46,12 +47,12 @@ def batches(labeled: dict[str, np.ndarray], batch_size: int, seed: int,
                      "or more")
   # Row numbers are drawn and whole batches looked up: a data set that carries
   # single rows costs more than a small network's step.
-  known = _rows(len(labeled["labeled"]), batch_size, 2 * seed).map(
+  known = _rows(len(labeled["labeled"]), batch_size, 2 * seed)[:steps].map(
       lambda rows: {name: array[rows] for name, array in labeled.items()})
   if unlabeled is None or not len(unlabeled) or not unlabeled_batch_size:
     return known
-  others = _rows(len(unlabeled), unlabeled_batch_size, 2 * seed + 1).map(
-      lambda rows: {"unlabeled": unlabeled[rows]})
+  others = _rows(len(unlabeled), unlabeled_batch_size, 2 * seed + 1)
+  others = others[:steps].map(lambda rows: {"unlabeled": unlabeled[rows]})
   return grain.experimental.ZipMapDataset([known, others]).map(
       lambda pair: {**pair[0], **pair[1]})
 

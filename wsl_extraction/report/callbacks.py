@@ -167,8 +167,9 @@ class TensorBoard(keras.callbacks.Callback):
   def __init__(self, folder: str | os.PathLike):
     super().__init__()
     self._folder = pathlib.Path(folder)
-    self._writer: Any = None
     self._event: Any = None
+    self._records: Any = None
+    self._path = self._folder
     self._step = 0
 
   def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -180,13 +181,11 @@ class TensorBoard(keras.callbacks.Callback):
           "tensorboard.summary.writer.record_writer")
     except ImportError:
       return
-    self._event = events.Event
-    self._close()
-    try:
-      self._folder.mkdir(parents=True, exist_ok=True)
-      self._writer = records.RecordWriter(open(self._fresh(), "xb"))
-    except OSError as error:
-      raise files.unwritable(self._folder, error) from error
+    self._event, self._records = events.Event, records.RecordWriter
+    # TensorBoard reads files in the order of their names, so by time.
+    self._path = self._folder / (
+        f"events.out.tfevents.{time.time_ns() / 1e9:.9f}."
+        f"{socket.gethostname()}.{os.getpid()}")
     self._write(file_version="brain.Event:2")
     self._write(
         step=self._step + 1,
@@ -197,32 +196,20 @@ class TensorBoard(keras.callbacks.Callback):
     """Raises InputError where the folder cannot be written."""
     steps = (self.params or {}).get("steps") or 0
     self._step = _steps_done(self.model, self._step + steps)
-    if self._writer is not None:
+    if self._event is not None:
       self._write(step=self._step, summary={"value": [
           {"tag": tag, "simple_value": value}
           for tag, value in (logs or {}).items()]})
 
-  def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-    self._close()
-
-  def _fresh(self) -> pathlib.Path:
-    # TensorBoard reads files in the order of their names, so by time.
-    return self._folder / (
-        f"events.out.tfevents.{time.time_ns() / 1e9:.9f}."
-        f"{socket.gethostname()}.{os.getpid()}")
-
   def _write(self, **fields: Any) -> None:
     event = self._event(wall_time=time.time(), **fields)
     try:
-      self._writer.write(event.SerializeToString())
-      self._writer.flush()
+      self._folder.mkdir(parents=True, exist_ok=True)
+      # Opened anew each time: `fit` tells nobody to close a file if it fails.
+      with open(self._path, "ab") as file:
+        self._records(file).write(event.SerializeToString())
     except OSError as error:
       raise files.unwritable(self._folder, error) from error
-
-  def _close(self) -> None:
-    if self._writer is not None:
-      self._writer.close()
-      self._writer = None
 
 
 def _steps_done(model: keras.Model, otherwise: int) -> int:

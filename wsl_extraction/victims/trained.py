@@ -94,8 +94,8 @@ class Trained:
     student.compile(optimizer, jit_compile=surroundings.jit_compile)
     checkpoint = path.with_suffix(".npz")
     training.fit(
-        student, transfer.batches(entries, self.batch_size, self.seed),
-        self.steps, checkpoint=checkpoint,
+        student, transfer.batches(
+            entries, self.steps, self.batch_size, self.seed), self.steps, checkpoint=checkpoint,
         checkpoint_every=self.checkpoint_every,
         callbacks=surroundings.callbacks(self.steps, self.batch_size))
     with files.whole(path) as temporary:
