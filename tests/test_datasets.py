@@ -758,8 +758,8 @@ def test_unknown_and_unprepared_names(tmp_path):
   for name in ("", "a b", "a/b/c", "no\nname", "x" * 300):
     with refused("no data set named"):
       datasets.load(name, str(tmp_path))
-  with refused("svhn_cropped", "not prepared", tmp_path, "tfds build",
-               "--file_format=array_record"):
+  with refused("svhn_cropped", "not prepared", tmp_path, "data_dir",
+               "file_format='array_record'"):
     datasets.load("svhn_cropped", str(tmp_path))
 
 

@@ -103,6 +103,7 @@ def test_every_output_is_a_variant_of_its_input(
 def test_compiled_equals_eager(flip):
   images = images_of((16, 12, 10, 3))
   eager, jitted = Augment(3, flip, seed=1), Augment(3, flip, seed=1)
+  jitted.build(images.shape)
   function = compiled(jitted)
   for _ in range(2):
     np.testing.assert_array_equal(

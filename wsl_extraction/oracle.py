@@ -430,7 +430,8 @@ def _reveal(given: np.ndarray, outputs: str, access: Access, k: int | None,
     values = values[:, :0]
   if decimals is not None:
     values = np.round(values, decimals)
-  values = values.astype(dtype or values.dtype)
+  with np.errstate(over="ignore"):  # reported below
+    values = values.astype(dtype or values.dtype)
   if not np.isfinite(values).all():
     raise InputError(f"a {access.name.lower()} value does not fit {dtype}; "
                      "choose a wider dtype")

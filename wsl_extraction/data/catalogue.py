@@ -62,10 +62,14 @@ def _not_found(name: str, folder: pathlib.Path) -> InputError:
         str(info.parent.relative_to(folder))
         for info in folder.glob(f"{_base(name)}/**/dataset_info.json"))
     there = f" (found there: {', '.join(found)})" if found else ""
+    # Not the command tfds: without apache_beam it does not even start.
+    command = (
+        "import tensorflow_datasets as tfds;"
+        f" tfds.builder({shown!r}, data_dir={where!r},"
+        " file_format='array_record').download_and_prepare()")
     return InputError(
-        f"data set {shown} is not prepared in {where}{there}; run: tfds build"
-        f" {shown} --data_dir={where} --file_format=array_record, or give the"
-        " data_dir that holds it")
+        f"data set {shown} is not prepared in {where}{there}; give the data_dir"
+        f' that holds it, or download it with: python -c "{command}"')
   import tensorflow_datasets as tfds
 
   known = [*_EMBEDDED, *tfds.list_builders(with_community_datasets=False)]

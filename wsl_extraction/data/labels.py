@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction.errors import InputError
+from wsl_extraction.files import unwritable
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
 
 _FORMAT = 1
@@ -64,8 +65,11 @@ class LabelStore:
         "uint16" if self._num_classes <= 1 << 16 else "int32")
     self._header = {"format": _FORMAT, "dtype": dtype,
                     **{name: _plain(value) for name, value in identity.items()}}
-    with self._explained():
+    try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise unwritable(self.path, error) from error
+    with self._explained():
       self._database = sqlite3.connect(
           self.path, timeout=10, isolation_level=None, check_same_thread=False)
       try:
@@ -245,16 +249,16 @@ class LabelStore:
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
-    """Turns what SQLite and the file system report into a line for the user."""
+    """Turns what SQLite reports into a line for the user."""
     try:
       yield
-    except (sqlite3.Error, OSError) as error:
-      text = str(error)
+    except sqlite3.Error as error:
+      text = " ".join(str(error).split())
       if "locked" in text:
         remedy = "another process is writing it: wait until it has ended"
       elif "full" in text:
         remedy = "free some space, then run the same command again"
-      elif isinstance(error, (sqlite3.OperationalError, OSError)):
+      elif isinstance(error, sqlite3.OperationalError):
         remedy = "choose a path that can be read and written"
       else:
         remedy = ("the file is damaged: restore a copy, or move it away to "

@@ -226,7 +226,7 @@ def _from_tensorflow(
     raise InputError(
         f"data set {name} in {builder.data_path} is stored as tfrecord, which"
         " only TensorFlow reads; install tensorflow, or prepare it again with"
-        " --file_format=array_record")
+        " file_format='array_record'")
   import tensorflow_datasets as tfds
 
   # One shard after the other: the order that array_record has.

@@ -227,8 +227,8 @@ def _design(depth: int) -> _Design:
 
 
 def _is_valid(depth: int) -> bool:
-  return depth in _FOUR_STAGES or depth >= _SHALLOWEST and (
-      (depth - 2) % 6 == 0 or (depth - 2) % 9 == 0)
+  return depth in _FOUR_STAGES or (
+      depth >= _SHALLOWEST and 0 in ((depth - 2) % 6, (depth - 2) % 9))
 
 
 def _nearest(depth: Any) -> str:

@@ -89,6 +89,8 @@ class Rotation(Objective):
     count = ops.shape(images)[0]
     if "unlabeled" in batch:
       images = ops.concatenate([images, batch["unlabeled"]])
+    # Turning bytes has no fast kernel on CPUs.
+    images = ops.cast(images, "float32")
     seen = network(four_turns(images), training=training)
     total = ops.shape(images)[0]
     turns = ops.repeat(ops.arange(4), total)

@@ -50,12 +50,20 @@ def fit(student: Student, batches: Any, steps: int, *,
   if checkpoint is not None:
     writer = Checkpoint(checkpoint)
     done = writer.restore(student)
-    # First, so that no other callback reports what a crash could take back.
-    callbacks = [writer, *callbacks]
-  if done < steps:
+    # Last: what others record of an epoch must not be missing when it counts
+    # as done; what they record too much they drop when it is repeated.
+    callbacks = [*callbacks, writer]
+  if done == steps:
+    return
+  try:
     student.fit(batches[done:steps], steps_per_epoch=epoch,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
+  except BaseException:
+    # Keras leaves callbacks as they are, a progress bar in mid-line.
+    for callback in callbacks:
+      callback.on_train_end()
+    raise
 
 
 class Checkpoint(keras.callbacks.Callback):
