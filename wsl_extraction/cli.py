@@ -47,8 +47,8 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
 
   Args:
     main: Does the work, with the flags parsed. What it needs of Keras it
-      imports itself: so --help answers at once, and a wrong backend is named
-      before anything tries to use it.
+      imports itself, after `start`: so --help and misspelt flags are answered
+      at once, and a wrong backend is named before anything tries to use it.
     define_flags: Defines the command's own flags.
 
   Returns:
@@ -60,9 +60,6 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
   except KeyboardInterrupt:
     _say("interrupted; run the same command again to go on")
     return 130
-  except BrokenPipeError:  # `| head` has seen enough
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
   except InputError as error:
     _say(f"error: {_one_line(error)}")
     return 2
@@ -77,12 +74,27 @@ def _run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
     raise InputError(f"{_one_line(error)}; see --help") from error
   if FLAGS.help:
     own = [name for name in FLAGS if name not in shared]
-    print(_usage(main.__globals__["__doc__"], own))
+    show(_usage(main.__globals__["__doc__"], own))
     return
   if rest:
     raise InputError(f"unexpected argument {rest[0]!r}; see --help")
-  devices.start_backend()
   main()
+
+
+def show(text: str) -> None:
+  """Prints to the standard output, of which `| head` may have seen enough.
+
+  Raises:
+    InputError: It is a file on a full disk, say.
+  """
+  try:
+    print(text, flush=True)
+  except OSError as error:
+    # Else Python tries once more when it ends, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+      raise InputError(f"cannot write to the standard output: {error.strerror}; "
+                       "send it elsewhere") from error
 
 
 def _usage(description: str, own: Sequence[str]) -> str:
@@ -96,6 +108,24 @@ def _usage(description: str, own: Sequence[str]) -> str:
   return "\n".join(lines)
 
 
+def start() -> None:
+  """Starts the backend, once the gin files of the flags are seen to exist.
+
+  Raises:
+    InputError: No gin file is named, one is missing, or the backend cannot be
+      used.
+  """
+  if not FLAGS.gin_file:
+    raise InputError("no experiment is named; give --gin_file, such as "
+                     "--gin_file=gin/rotation.gin")
+  folders = ("", *_search_path())
+  for path in FLAGS.gin_file:
+    if not any(os.path.exists(os.path.join(f, path)) for f in folders):
+      raise InputError(f"there is no gin file {path}; give the path of one, such "
+                       "as --gin_file=gin/rotation.gin")
+  devices.start_backend()
+
+
 def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
   """Reads gin files and then bindings into gin's configuration.
 
@@ -105,9 +135,8 @@ def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
     InputError: One of them cannot be read, with file and line.
   """
   gin.clear_config()
-  package = pathlib.Path(wsl_extraction.__file__).parent
-  for folder in (package, package.parent):
-    gin.add_config_file_search_path(str(folder))
+  for folder in _search_path():
+    gin.add_config_file_search_path(folder)
   for path in files:
     _parse(f"gin file {path}", lambda path=path: gin.parse_config_file(path))
   # Bindings are parsed one by one, so that an error can name its own.
@@ -117,6 +146,12 @@ def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
     if re.match(r"(from|import)\s", binding):
       imports.append(binding)
     _parse(where, lambda binding=binding: _bind(binding, imports))
+
+
+def _search_path() -> tuple[str, str]:
+  """The folders below which gin files are found beside the current one."""
+  package = pathlib.Path(wsl_extraction.__file__).parent
+  return str(package), str(package.parent)
 
 
 def _bind(binding: str, imports: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ functions, as some of them have to act before its first import.
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import importlib.metadata
 import importlib.util
 import json
@@ -63,6 +64,8 @@ def start_backend() -> None:
     InputError: The backend is unknown, not installed or does not start.
   """
   check_backend()
+  # Keras on another backend imports TensorFlow to save or load a model.
+  sys.meta_path.insert(0, _QuietTensorFlow())
   with _quiet():
     try:
       _device_names()
@@ -71,10 +74,24 @@ def start_backend() -> None:
                        "anew or set KERAS_BACKEND to another") from error
 
 
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+  """Keeps TensorFlow quiet whoever imports it, and whenever."""
+
+  def find_spec(self, fullname, path=None, target=None):
+    if fullname != "tensorflow":
+      return None
+    sys.meta_path.remove(self)
+    spec = importlib.util.find_spec(fullname)
+    if spec and spec.loader:
+      execute = spec.loader.exec_module
+      spec.loader.exec_module = lambda module: _quiet()(execute)(module)
+    return spec
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
   """Turns away what libraries write to the process's standard error."""
-  if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+  if "TF_CPP_MIN_LOG_LEVEL" in os.environ or sys.stderr is None:
     yield
     return
   sys.stderr.flush()

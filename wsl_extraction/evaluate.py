@@ -10,6 +10,7 @@ that run. Asking the victim here is measurement and charges no attacker.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import sys
 
@@ -30,6 +31,7 @@ def define_flags() -> None:
 def main() -> None:
   """Prints the scores of a surrogate."""
   _adopt_run()
+  cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import devices, files
   from wsl_extraction import experiment as experiments
@@ -47,10 +49,11 @@ def main() -> None:
   result = {"surrogate_file": path, **devices.describe(),
             "dataset": {"name": dataset.name, "test": len(parts.test)},
             **experiments.examine(surrogate, victim, parts.test)}
+  text = runs.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
     with files.whole(flags.FLAGS.output) as temporary:
-      temporary.write_text(runs.json_text(result, indent=2) + "\n")
-  print(tables.result_table(result))
+      temporary.write_text(text)
+  cli.show(tables.result_table(json.loads(text)))
 
 
 def _adopt_run() -> None:

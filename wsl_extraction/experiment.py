@@ -69,6 +69,10 @@ class Experiment:
                        "number of queries, 1 or more")
     object.__setattr__(self, "access", Access.parse(self.access))
     self._check_types()
+    if isinstance(self.seed, bool) or not isinstance(self.seed, int) or (
+        not 0 <= self.seed < 2**31):
+      raise InputError(f"Experiment.seed is {self.seed!r}; give a whole number "
+                       f"from 0 to {2**31 - 1}")
     if self.access < self.attack.requires:
       raise InputError(
           f"Experiment.access is {self.access.name.lower()!r}, too little for "
@@ -77,22 +81,36 @@ class Experiment:
           "objective")
 
   def _check_types(self):
-    for name, kind in (("attack", Attack), ("split", Split)):
+    for name, kind in (("attack", Attack), ("split", Split), ("dataset", str)):
       if not isinstance(getattr(self, name), kind):
         raise InputError(f"Experiment.{name} is {getattr(self, name)!r}; give an "
                          f"object of type {kind.__name__}")
+    # A class is callable too: of a reference without parentheses.
+    if not callable(self.victim) or isinstance(self.victim, type):
+      raise InputError(f"Experiment.victim is {self.victim!r}; give what makes "
+                       "one, such as @trained.Trained()")
 
-  def check(self, parts: Parts) -> None:
-    """Raises what the attack would refuse, before a victim is trained for it.
+  def check(self, dataset: Dataset, parts: Parts) -> None:
+    """Raises what oracle and attack would refuse, before a victim is trained.
 
     Raises:
-      InputError: The budget exceeds the pool, or there is nothing to test on.
+      InputError: The oracle's settings cannot be, the transfer set is missing,
+        the budget exceeds the pool, or there is nothing to test on.
     """
+    self.check_oracle(dataset)
+    if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
+      raise InputError(f"there is no transfer set {self.transfer_set}; write it "
+                       "with `python -m wsl_extraction.label`")
     if self.budget is not None and self.budget > len(parts.pool):
       raise InputError(f"Experiment.budget is {self.budget}, more than the pool "
                        f"of {len(parts.pool)}; lower it or raise Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
+
+  def check_oracle(self, dataset: Dataset) -> None:
+    """Raises InputError where k, decimals or dtype cannot be."""
+    self.oracle(Victim(lambda _: None, "logits", dataset.input_shape,
+                       dataset.num_classes, ""), Ledger())
 
   def data(self) -> tuple[Dataset, Parts]:
     """Loads the data set and splits it."""
@@ -120,9 +138,6 @@ class Experiment:
       ledger = labels.resumed_ledger(self.budget, store)
       oracle = self.oracle(victim, ledger)
       if self.transfer_set:
-        if not pathlib.Path(self.transfer_set).is_file():
-          raise InputError(f"there is no transfer set {self.transfer_set}; "
-                           "write it with `python -m wsl_extraction.label`")
         paid = stack.enter_context(
             self.store(self.transfer_set, victim, dataset))
         outside = labels.recorded(
@@ -133,12 +148,20 @@ class Experiment:
   def store(self, path: str | os.PathLike, victim: Victim,
             dataset: Dataset) -> labels.LabelStore:
     """Opens the responses at `path`, which must be of this experiment."""
+    path = pathlib.Path(path)
     identity = {
         "access": self.access, "k": self.k, "num_classes": victim.num_classes,
         "decimals": self.decimals, "revealed dtype": self.dtype,
         "victim": victim.fingerprint,
         "data set": f"{dataset.name} {dataset.fingerprint}"}
-    return labels.LabelStore(path, identity, self.response_dtype)
+    new = not path.exists()
+    try:
+      return labels.LabelStore(path, identity, self.response_dtype)
+    except InputError:
+      # What SQLite makes of a new file on a full disk.
+      if new and path.is_file() and not path.stat().st_size:
+        path.unlink()
+      raise
 
 
 def _charged(ledger: Ledger, oracle: Oracle, images: np.ndarray) -> Response:
@@ -153,9 +176,6 @@ def configured() -> Experiment:
     InputError: They cannot be used.
   """
   flags = cli.FLAGS
-  if not flags.gin_file:
-    raise InputError("no experiment is named; give --gin_file, such as "
-                     "--gin_file=gin/rotation.gin")
   bindings = list(flags.gin_bindings)
   if flags.seed is not None:
     bindings.append(f"Experiment.seed = {flags.seed}")
@@ -165,12 +185,28 @@ def configured() -> Experiment:
 
 def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,
                 callbacks: Callable[[int, int], Any]) -> Victim:
-  """Loads the victim or trains it."""
-  if not callable(experiment.victim):
-    raise InputError(f"Experiment.victim is {experiment.victim!r}; give what "
-                     "makes one, such as @trained.Trained()")
-  return experiment.victim(dataset, parts, victims.Surroundings(
+  """Loads the victim or trains it.
+
+  Raises:
+    InputError: It cannot be had, or cannot give the experiment's access.
+  """
+  victim = experiment.victim(dataset, parts, victims.Surroundings(
       cli.cache_folder(), callbacks, devices.jit_compile()))
+  experiment.oracle(victim, Ledger())  # refuses what does not go together
+  return victim
+
+
+@contextlib.contextmanager
+def without_traces(path: pathlib.Path) -> Iterator[None]:
+  """Removes the folders above `path` that were made for it in vain."""
+  new = [folder for folder in path.parents if not folder.exists()]
+  try:
+    yield
+  except InputError:
+    with contextlib.suppress(OSError):  # one is not empty
+      for folder in new:
+        folder.rmdir()
+    raise
 
 
 def keys(images: np.ndarray) -> list[bytes]:
@@ -210,14 +246,3 @@ def examine(surrogate: keras.Model, victim: Victim,
         scores, answers.labels, k)
   return figures
 
-
-def run_folder(path: str | None) -> pathlib.Path:
-  """The folder named by --workdir.
-
-  Raises:
-    InputError: None is named.
-  """
-  if not path:
-    raise InputError("no folder for the results is named; give --workdir, such "
-                     "as --workdir=runs/rotation")
-  return pathlib.Path(path)

@@ -30,35 +30,40 @@ def define_flags() -> None:
 
 def main() -> None:
   """Labels the pool, or the rest of it."""
+  output = flags.FLAGS.output
+  if not output:
+    raise InputError("no file for the responses is named; give --output, such "
+                     "as --output=runs/labels.sqlite")
+  cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
   from wsl_extraction.data import labels
   from wsl_extraction.report import callbacks
 
-  output = flags.FLAGS.output
-  if not output:
-    raise InputError("no file for the responses is named; give --output, such "
-                     "as --output=runs/labels.sqlite")
   experiment = experiments.configured()
   dataset, parts = experiment.data()
+  experiment.check_oracle(dataset)
   if not len(parts.pool):
     raise InputError("the pool is empty; raise Split.pool")
   victim = experiments.make_victim(
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
-  new = not pathlib.Path(output).exists()
-  with experiment.store(output, victim, dataset) as store:
+  output = pathlib.Path(output)
+  new = not output.exists()
+  with (experiments.without_traces(output),
+        experiment.store(output, victim, dataset) as store):
     ledger = labels.resumed_ledger(flags.FLAGS.budget, store)
     try:
       _label(store, experiment.oracle(victim, ledger), parts.pool)
     except InputError:
       if new and not store.spent:
-        pathlib.Path(output).unlink(missing_ok=True)
+        output.unlink()
       raise
     missing = len(store.missing(parts.pool.keys))
-    print(f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered "
-          f"at access {experiment.access.name.lower()}, {store.spent} queries "
-          f"charged\n{output}")
+    cli.show(
+        f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered at "
+        f"access {experiment.access.name.lower()}, {store.spent} queries charged"
+        f"\n{output}")
 
 
 def _label(store, oracle, pool) -> None:

@@ -37,13 +37,17 @@ def define_flags() -> None:
 
 def main() -> None:
   """Runs the experiment that the flags describe, or the rest of it."""
+  if not flags.FLAGS.workdir:
+    raise InputError("no folder for the results is named; give --workdir, such "
+                     "as --workdir=runs/rotation")
+  cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
   from wsl_extraction.report import runs, tables
 
   start = time.monotonic()
   experiment = experiments.configured()
-  with runs.RunFolder(experiments.run_folder(flags.FLAGS.workdir)) as run:
+  with runs.RunFolder(flags.FLAGS.workdir) as run:
     config = gin.config_str()
     # A folder of another configuration is refused before any work, a new one
     # is made only when there is something to put into it.
@@ -53,8 +57,7 @@ def main() -> None:
       result = run.read_json("result.json")
     if result is None:
       result = _extract(experiment, run, config, start)
-    print(tables.result_table(result))
-    print(f"\n{run.path}")
+    cli.show(f"{tables.result_table(result)}\n\n{run.path}")
 
 
 def _extract(experiment: Experiment, run: RunFolder, config: str,
@@ -64,18 +67,22 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   from wsl_extraction.report import callbacks
 
   dataset, parts = experiment.data()
-  experiment.check(parts)
+  experiment.check(dataset, parts)
   victim = experiments.make_victim(
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
-  new = not run.config.exists()
-  run.prepare(config)
-  earlier = callbacks.recorded_seconds(run.metrics)
-  with experiment.attacked(run.responses, victim, dataset) as oracle:
+  with experiments.without_traces(run.path):
+    new = not run.config.exists()
+    run.prepare(config)
+    earlier = callbacks.recorded_seconds(run.metrics)
+    oracle = None
     try:
-      extraction = _attack(experiment, run, dataset, parts, oracle)
+      with experiment.attacked(run.responses, victim, dataset) as oracle:
+        extraction = _attack(experiment, run, dataset, parts, oracle)
     except InputError:
-      if new and not oracle.ledger.spent:
+      paid = oracle is not None and oracle.ledger.spent
+      trained = run.metrics.exists() or run.events.exists()
+      if new and not paid and not trained:
         run.discard()
       raise
   figures = experiments.examine(extraction.surrogate, victim, parts.test)

@@ -16,7 +16,7 @@ from wsl_extraction.attacks.attack import (
 )
 from wsl_extraction.data import transfer
 from wsl_extraction.data.datasets import Examples
-from wsl_extraction.errors import InputError
+from wsl_extraction.errors import InputError, made
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.objective import Objective, Student
 from wsl_extraction.oracle import Access, Oracle, Response
@@ -105,6 +105,8 @@ class Learning(Attack):
     choosing, building, ordering, turning = (
         int(child.generate_state(1)[0] >> 1)
         for child in np.random.SeedSequence(seed).spawn(4))
+    # First: what cannot be built costs no query.
+    student = self._student(oracle, surroundings, building, turning)
     chosen = self._choose(oracle, pool, choosing)
     entries = {"labeled": pool.images[chosen]}
     if self.reads_labels:
@@ -112,18 +114,26 @@ class Learning(Attack):
     if self.asks:
       entries |= transfer.response_entries(
           self._ask(oracle, entries["labeled"]), oracle.num_classes)
-    network = self.network(
-        input_shape=oracle.input_shape, num_classes=oracle.num_classes,
-        value_range=surroundings.value_range, seed=building)
-    student = Student(
-        network, self.objective, seed=building + 1,
-        augment=self.augment(seed=turning) if self.augment else None)
     self._train(student, transfer.batches(
         entries, self.steps, self.batch_size, ordering, self._rest(pool, chosen),
         self.unlabeled_batch_size), surroundings)
-    return Extraction(network, oracle.ledger.spent, Status.DONE,
+    return Extraction(student.network, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(chosen), "pool": len(pool),
-                       "parameters": network.count_params()})
+                       "parameters": student.network.count_params()})
+
+  def _student(self, oracle: Oracle, surroundings: Surroundings,
+               building: int, turning: int) -> Student:
+    network = made(
+        "Learning.network", self.network, input_shape=oracle.input_shape,
+        num_classes=oracle.num_classes, value_range=surroundings.value_range,
+        seed=building)
+    augment = self.augment and made(
+        "Learning.augment", self.augment, seed=turning)
+    student = Student(
+        network, self.objective, seed=building + 1, augment=augment)
+    student.compile(made("Learning.optimizer", self.optimizer),
+                    jit_compile=surroundings.jit_compile)
+    return student
 
   def _choose(self, oracle: Oracle, pool: Examples, seed: int) -> np.ndarray:
     budget = oracle.ledger.budget
@@ -146,7 +156,6 @@ class Learning(Attack):
     return pool.images[rest]
 
   def _train(self, student: Student, batches, surroundings: Surroundings):
-    student.compile(self.optimizer(), jit_compile=surroundings.jit_compile)
     folder = surroundings.folder
     images = self.objective.images(self.batch_size, self.unlabeled_batch_size)
     training.fit(

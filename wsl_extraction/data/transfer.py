@@ -11,9 +11,10 @@ from wsl_extraction.oracle import Response
 
 def response_entries(response: Response,
                      num_classes: int) -> dict[str, np.ndarray]:
-  """A batch's "targets" float32 [n, c] and "revealed" bool [n, c]."""
+  """A batch's "targets" float32 [n, c] and "revealed" uint8 [n, c]."""
+  # Bytes: `tf.distribute` cannot put batches of booleans together.
   return {"targets": response.log_scores(num_classes),
-          "revealed": response.revealed(num_classes)}
+          "revealed": response.revealed(num_classes).astype(np.uint8)}
 
 
 def batches(labeled: dict[str, np.ndarray], steps: int, batch_size: int,

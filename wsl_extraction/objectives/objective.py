@@ -7,7 +7,7 @@ A batch is a dictionary; which entries it needs depends on the objective:
   "targets"    float32 [b, c], the oracle's log-scores for them, each row up to
                a constant (logits where they are revealed, log-probabilities
                elsewhere; -inf at probability zero)
-  "revealed"   bool [b, c], the classes whose score the oracle revealed
+  "revealed"   uint8 [b, c], 1 at the classes whose score the oracle revealed
   "unlabeled"  images [m, h, w, d] of which nothing is known
 """
 
@@ -67,7 +67,7 @@ class Objective(abc.ABC):
       "logits" [n, c] and whatever `__call__` reads.
     """
     del seed
-    return keras.Model(network.inputs, {"logits": network.output})
+    return keras.Model(network.input, {"logits": network.output})
 
   @abc.abstractmethod
   def __call__(self, network: keras.Model, batch: Batch,

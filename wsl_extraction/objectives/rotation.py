@@ -82,7 +82,7 @@ class Rotation(Objective):
         kernel_initializer=keras.initializers.GlorotUniform(seed=seed))
     turns = head(penultimate(network))
     return keras.Model(
-        network.inputs, {"logits": network.output, "rotation": turns})
+        network.input, {"logits": network.output, "rotation": turns})
 
   def __call__(self, network, batch, training):
     images = batch["labeled"]

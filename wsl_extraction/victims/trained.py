@@ -12,7 +12,7 @@ import numpy as np
 from wsl_extraction import files
 from wsl_extraction.data import transfer
 from wsl_extraction.data.datasets import Dataset, Parts
-from wsl_extraction.errors import InputError
+from wsl_extraction.errors import InputError, made
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.objective import Student, Supervised
 from wsl_extraction.victims.files import load
@@ -60,10 +60,11 @@ class Trained:
     if not len(parts.private):
       raise InputError("a victim cannot be trained on a private part of 0 "
                        "examples; raise Split.private or name a victim's file")
-    network = self.network(
-        input_shape=dataset.input_shape, num_classes=dataset.num_classes,
-        value_range=dataset.value_range, seed=self.seed)
-    optimizer = self.optimizer()
+    network = made(
+        "Trained.network", self.network, input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes, value_range=dataset.value_range,
+        seed=self.seed)
+    optimizer = made("Trained.optimizer", self.optimizer)
     path = surroundings.cache / "victims" / (
         f"{self._key(network, optimizer, parts)}.keras")
     if path.exists():

@@ -1,0 +1,275 @@
+"""Commands killed at any moment go on to what they would have come to."""
+
+import concurrent.futures
+import contextlib
+import importlib.util
+import io
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+import stopped_commands
+from stopped_commands import BATCH, BUDGET, POOL, STEPS, VICTIM_STEPS, Command
+
+# Moments: what a command has come to, as the disk tells it.
+
+
+def in_victim_training(least):
+  return lambda command: any(
+      least <= steps_done(path) < VICTIM_STEPS
+      for path in command.folder.glob("victims/[!.]*.npz"))
+
+
+def in_labelling(least):
+  return lambda command: least <= answers(command.store) < BUDGET
+
+
+def before_training(command):
+  return (answers(command.store) == BUDGET
+          and not (command.run / "checkpoint.npz").exists())
+
+
+def in_training(least, most=STEPS - 1):
+  return lambda command: (
+      least <= steps_done(command.run / "checkpoint.npz") <= most)
+
+
+def in_checkpoint(command):
+  return (steps_done(command.run / "checkpoint.npz") > 0
+          and any(command.run.glob(".checkpoint-*.npz")))
+
+
+def after_training(command):
+  return (steps_done(command.run / "checkpoint.npz") == STEPS
+          and not (command.run / "result.json").exists())
+
+
+def in_saving(command):
+  return any(command.run.glob(".surrogate-*.keras"))
+
+
+def in_asking(least):
+  """So many batches were asked by all processes of the command."""
+  return lambda command: least <= len(asked(command)) < POOL // BATCH
+
+
+def in_commit(command):
+  """SQLite keeps this file while it writes a transaction."""
+  return os.path.exists(f"{command.store}-journal")
+
+
+def asked(command):
+  """Rows in each call of the slow victim."""
+  log = command.folder / "victim.log"
+  return [int(rows) for rows in log.read_text().split()] if log.exists() else []
+
+
+def steps_done(path):
+  """The steps of a checkpoint; its integers without shape are such counts."""
+  try:
+    with np.load(path) as arrays:
+      return int(max(arrays[name] for name in arrays.files
+                     if not arrays[name].shape
+                     and arrays[name].dtype.kind == "i"))
+  except FileNotFoundError:
+    return 0
+
+
+def answers(path):
+  """How many responses a store holds; -1 where it is shut to readers."""
+  try:
+    with contextlib.closing(sqlite3.connect(
+        f"file:{path}?mode=ro", uri=True, timeout=0)) as store:
+      return store.execute("SELECT COUNT(*) FROM responses").fetchone()[0]
+  except sqlite3.Error:
+    return -1
+
+
+# What is compared.
+
+
+def responses(command):
+  """The responses and the charges in a store."""
+  with contextlib.closing(sqlite3.connect(command.store)) as store:
+    return (store.execute("SELECT * FROM responses ORDER BY key").fetchall(),
+            store.execute("SELECT * FROM charges ORDER BY batch").fetchall())
+
+
+def remains(command, folder):
+  """Responses and rows charged, read from a copy of what a kill left."""
+  if not command.store.exists():
+    return 0, 0
+  copy = Command(folder, command.backend, command.program)
+  shutil.copytree(command.run, copy.run)
+  answered, charges = responses(copy)
+  return len(answered), sum(rows for _, rows in charges)
+
+
+def weights(command):
+  """Every array of victim, surrogate and checkpoint, as bytes."""
+  found = {}
+  victim, = command.folder.glob("victims/*.keras")
+  for path in (victim, command.run / "surrogate.keras"):
+    with zipfile.ZipFile(path) as parts, h5py.File(
+        io.BytesIO(parts.read("model.weights.h5"))) as arrays:
+      arrays.visititems(lambda name, item, of=path.name: found.update(
+          {(of, name): item[()].tobytes()} if hasattr(item, "shape") else {}))
+  with np.load(command.run / "checkpoint.npz") as arrays:
+    found |= {name: arrays[name].tobytes() for name in arrays.files}
+  return found
+
+
+def contents(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()
+          # The lock holds the number of a process.
+          if path.is_file() and path.name != ".lock"}
+
+
+def result(command):
+  """The result but for the time that it took."""
+  held = json.loads((command.run / "result.json").read_text())
+  return {name: value for name, value in held.items() if name != "seconds"}
+
+
+# What is run: all of it two processes at a time, from the first test on.
+
+
+def moments(program, backend, rng):
+  """Where to kill, in the order of a command's life."""
+  if program == "label":
+    few = [rng.randint(2, 20), rng.randint(30, 50)]
+    return [in_asking(few[0]), in_commit, in_asking(few[1]), in_commit]
+  return [in_victim_training(rng.randint(2, VICTIM_STEPS // 2)),
+          in_labelling(rng.randint(4, BUDGET // 2)), before_training,
+          in_training(rng.randint(2, STEPS // 3)), in_checkpoint,
+          in_saving if backend == "tensorflow" else after_training]
+
+
+def undisturbed(command):
+  """Runs a command twice; gives what it printed and had on disk each time."""
+  return [(command.finish(), contents(command.run)) for _ in range(2)]
+
+
+def killed(command):
+  """Kills a command at all its moments, then lets it end.
+
+  Returns:
+    For each kill the exit status, and how many responses and charges it left.
+  """
+  rng = random.Random(f"{command.program} {command.backend}")
+  hits = []
+  for moment in moments(command.program, command.backend, rng):
+    brief = moment in (in_commit, in_checkpoint, in_saving)
+    status, _ = command.hit(moment, 0 if brief else rng.uniform(0, 0.02))
+    kept = command.folder.with_name(f"{command.folder.name}-{len(hits)}")
+    hits.append((status, *remains(command, kept)))
+  command.finish()
+  return hits
+
+
+def interrupted(command):
+  """Presses Ctrl-C in mid-work, then runs a command to its end."""
+  middle = (in_training(2, STEPS // 2) if command.program == "train"
+            else in_asking(POOL // BATCH // 4))
+  status, said = command.hit(middle, 0, signal.SIGINT)
+  ended = (command.run / "result.json").exists()
+  command.finish()
+  return status, said, ended
+
+
+def needed(backend):
+  return pytest.param(backend, marks=pytest.mark.skipif(
+      importlib.util.find_spec(backend) is None,
+      reason=f"the backend {backend} is not installed"))
+
+
+BACKENDS = ("tensorflow", "jax", "torch")
+on_each_backend = pytest.mark.parametrize("backend", [needed(name) for name in BACKENDS])
+on_each_program = pytest.mark.parametrize("program", ["train", "label"])
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(tmp_path_factory):
+  """Gives the command and the result of (job, program, backend)."""
+  root = tmp_path_factory.mktemp("interruption")
+  stopped_commands.prepare(root)
+  # A shell may start jobs deaf to Ctrl-C, and children inherit that.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    jobs = {}
+    for job, program, backend in itertools.product(
+        (killed, interrupted, undisturbed), ("train", "label"), BACKENDS):
+      if importlib.util.find_spec(backend) is not None:
+        command = Command(root / f"{job.__name__}-{program}-{backend}",
+                          backend, program)
+        jobs[job, program, backend] = command, pool.submit(job, command)
+    yield lambda *key: (jobs[key][0], jobs[key][1].result())
+    pool.shutdown(cancel_futures=True)
+  signal.signal(signal.SIGINT, before)
+
+
+@on_each_backend
+def test_killed_training_comes_to_the_same_weights(lab, backend):
+  whole, _ = lab(undisturbed, "train", backend)
+  command, hits = lab(killed, "train", backend)
+  assert [status for status, _, _ in hits] == [-signal.SIGKILL] * 6
+  assert all(charged == answered for _, answered, charged in hits)
+  answered = [answered for _, answered, _ in hits]
+  assert answered[0] == 0 < answered[1] < BUDGET
+  assert answered[2:] == [BUDGET] * 4
+  assert responses(command) == responses(whole)
+  assert len(weights(whole)) > 50
+  assert weights(command) == weights(whole)
+  assert result(command) == result(whole)
+
+
+@on_each_backend
+def test_killed_labelling_pays_once_for_the_same_responses(lab, backend):
+  whole, _ = lab(undisturbed, "label", backend)
+  command, hits = lab(killed, "label", backend)
+  assert [status for status, _, _ in hits] == [-signal.SIGKILL] * 4
+  assert all(charged == answered for _, answered, charged in hits)
+  answered = [answered for _, answered, _ in hits]
+  assert 0 < answered[0] <= answered[1] < answered[2] <= answered[3] < POOL
+  answers, charges = responses(command)
+  assert (answers, charges) == responses(whole)
+  assert len(answers) == sum(rows for _, rows in charges) == POOL
+  # Each kill loses the batch in flight at most, one in a commit does lose it.
+  assert len(asked(whole)) == POOL // BATCH
+  assert 2 <= len(asked(command)) - POOL // BATCH <= 4
+
+
+@on_each_backend
+@pytest.mark.parametrize("program", ["train", "label"])
+def test_after_ctrl_c_a_command_goes_on(lab, program, backend):
+  whole, _ = lab(undisturbed, program, backend)
+  command, (status, said, ended) = lab(interrupted, program, backend)
+  assert status == 130, said
+  assert not ended and "Traceback" not in said
+  line, progress = said.splitlines()[-1], said.splitlines()[-2]
+  assert line == "interrupted; run the same command again to go on"
+  assert progress.startswith("surrogate" if program == "train" else "labels")
+  assert responses(command) == responses(whole)
+  if program == "train":
+    assert weights(command) == weights(whole)
+    assert result(command) == result(whole)
+
+
+@on_each_backend
+@pytest.mark.parametrize("program", ["train", "label"])
+def test_a_finished_command_only_shows_what_it_has(lab, program, backend):
+  command, (first, second) = lab(undisturbed, program, backend)
+  assert second == first
+  if program == "label":
+    assert len(asked(command)) == POOL // BATCH
+  else:
+    assert {"result.json", "surrogate.keras", "checkpoint.npz"} <= set(first[1])
