@@ -10,7 +10,7 @@ BACKEND_TESTS := tests/test_objectives.py tests/test_networks.py \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-jax test-torch lint build-file docs wheel clean
+.PHONY: help run test test-jax test-torch bench lint build-file docs wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -28,6 +28,10 @@ test-jax: .venv/installed  ## the tests of networks and objectives, on jax
 test-torch: .venv/installed  ## the same on torch, installed if it is missing
 	$(BIN) -c 'import torch' 2>/dev/null || $(PIP) install '$(TORCH)'
 	KERAS_BACKEND=torch $(BIN) -m pytest $(BACKEND_TESTS)
+
+bench: .venv/installed  ## time it, into docs/results (idle machine, minutes)
+	for name in student_fit labelling label_store tensorflow_cpu \
+	  rotation_step; do $(BIN) benchmarks/$$name.py --write || exit 1; done
 
 lint: .venv/installed  ## check the style; types too where pyright is installed
 	$(BIN) -m ruff check .

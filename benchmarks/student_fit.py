@@ -29,7 +29,6 @@ def worker(steps: int) -> None:
   devices.start_backend()
   images, responses = _data(steps * _BATCH)
   student, batches = _student(images, responses, steps)
-  # Twice: a student compiles anew for the model's second signature.
   timing.serve({
       "bare Keras": _bare(images, responses),
       "Student": lambda: _fit(student, batches, steps),

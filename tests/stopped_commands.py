@@ -15,8 +15,8 @@ import time
 
 POOL, BATCH = 600, 10
 BUDGET = 96
-VICTIM_STEPS, STEPS, EVERY = 120, 240, 2
-PATIENCE = 300.0  # seconds for a process; enough on a machine that is busy
+VICTIM_STEPS, STEPS, EVERY = 60, 120, 2
+PATIENCE = 240.0  # seconds for a process; enough on a machine that is busy
 
 # What gin names: a surrogate with everything that a checkpoint must hold, and
 # a victim that takes its time, writes down what it is asked, and answers a

@@ -6,6 +6,7 @@ error says what, where, and what to do), 130 interrupted, 1 a defect.
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import re
@@ -59,10 +60,14 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
     return 0
   except KeyboardInterrupt:
     _say("interrupted; run the same command again to go on")
-    return 130
+    status = 130
   except InputError as error:
     _say(f"error: {_one_line(error)}")
-    return 2
+    status = 2
+  # TensorFlow complains of iterators over Python data that outlive Python; one
+  # of a broken training is kept by a reference cycle.
+  gc.collect()
+  return status
 
 
 def _run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
@@ -93,8 +98,8 @@ def show(text: str) -> None:
     # Else Python tries once more when it ends, and complains.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
-      raise InputError(f"cannot write to the standard output: {error.strerror}; "
-                       "send it elsewhere") from error
+      raise InputError("cannot write to the standard output: "
+                       f"{error.strerror}; send it elsewhere") from error
 
 
 def _usage(description: str, own: Sequence[str]) -> str:
@@ -121,8 +126,8 @@ def start() -> None:
   folders = ("", *_search_path())
   for path in FLAGS.gin_file:
     if not any(os.path.exists(os.path.join(f, path)) for f in folders):
-      raise InputError(f"there is no gin file {path}; give the path of one, such "
-                       "as --gin_file=gin/rotation.gin")
+      raise InputError(f"there is no gin file {path}; give the path of one, "
+                       "such as --gin_file=gin/rotation.gin")
   devices.start_backend()
 
 
@@ -171,9 +176,11 @@ def built(configurable):
   """Constructs a configured object; what is wrong becomes an `InputError`."""
   try:
     return configurable()
+  except InputError as error:  # says all; gin adds where it was called
+    raise InputError(str(error).split("\n  In call to")[0]) from error
   except (TypeError, ValueError, AttributeError) as error:
-    raise InputError(f"the configuration cannot be used: {_one_line(error)}"
-                     ) from error
+    raise InputError(f"the configuration cannot be used: {_one_line(error)}; "
+                     "mend the gin file or binding") from error
 
 
 def cache_folder() -> pathlib.Path:
@@ -191,11 +198,28 @@ def _parse(where: str, parse) -> None:
   except SyntaxError as error:
     raise InputError(f"{where}: {_one_line(error)}; mend the syntax") from error
   except (ValueError, TypeError, ImportError, AttributeError, OSError) as error:
-    raise InputError(f"{where}: {_one_line(error)}") from error
+    raise InputError(f"{where}: {_one_line(error)}; check the spelling and what "
+                     "is imported") from error
+
+
+# What gin adds to messages, and the short form of it.
+_GINS_WORDS = (
+    (r"\s+No values supplied by Gin .*?Caller supplied values for: \[.*?\]",
+     ""),
+    (r"\s+In call to configurable '([^']+)' \(<[^\n]*>\)"
+     r"(?: in scope '([^']+)')?",
+     lambda found: f" (in {'/'.join(filter(None, found.group(2, 1)))})"),
+    # The line is one of the imports that `_bind` puts before a binding.
+    (r"\s+In bindings string line \d+\s.*", ""),
+    (r"\.?\s+In file \"[^\"]*\", (line \d+)\s.*", r" (\1)"),
+)
 
 
 def _one_line(error: BaseException) -> str:
-  return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+  text = str(error)
+  for pattern, short in _GINS_WORDS:
+    text = re.sub(pattern, short, text, flags=re.DOTALL)
+  return re.sub(r"\s+", " ", text).strip().rstrip(".") or type(error).__name__
 
 
 def _say(text: str) -> None:

@@ -99,8 +99,8 @@ class Experiment:
     """
     self.check_oracle(dataset)
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
-      raise InputError(f"there is no transfer set {self.transfer_set}; write it "
-                       "with `python -m wsl_extraction.label`")
+      raise InputError(f"there is no transfer set {self.transfer_set}; write "
+                       "it with `python -m wsl_extraction.label`")
     if self.budget is not None and self.budget > len(parts.pool):
       raise InputError(f"Experiment.budget is {self.budget}, more than the pool "
                        f"of {len(parts.pool)}; lower it or raise Split.pool")

@@ -11,6 +11,7 @@ the file with --gin_bindings="Experiment.transfer_set = 'runs/labels.sqlite'".
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import sys
 
@@ -61,9 +62,9 @@ def main() -> None:
       raise
     missing = len(store.missing(parts.pool.keys))
     cli.show(
-        f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered at "
-        f"access {experiment.access.name.lower()}, {store.spent} queries charged"
-        f"\n{output}")
+        f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered "
+        f"at access {experiment.access.name.lower()}, {store.spent} queries "
+        f"charged\n{output}")
 
 
 def _label(store, oracle, pool) -> None:
@@ -73,11 +74,14 @@ def _label(store, oracle, pool) -> None:
   answered = len(pool) - len(missing)
   if oracle.ledger.left is not None:
     missing = missing[:oracle.ledger.left]
-  with progress.Meter("labels", len(pool), done=answered, unit="examples",
-                      ) as meter:
+  with contextlib.ExitStack() as shown:
+    meter = None
     for start in range(0, len(missing), flags.FLAGS.batch_size):
       rows = missing[start:start + flags.FLAGS.batch_size]
       store.answer(oracle, [pool.keys[row] for row in rows], pool.images[rows])
+      # Not before: a victim that cannot be used makes no progress to show.
+      meter = meter or shown.enter_context(
+          progress.Meter("labels", len(pool), "examples", done=answered))
       meter.update(answered + start + len(rows))
 
 

@@ -222,8 +222,11 @@ class Response:
 def softmax(logits: np.ndarray) -> np.ndarray:
   """Probabilities [n, c] of logits [n, c], in at least single precision."""
   logits = logits.astype(np.promote_types(logits.dtype, np.float32))
-  powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return powers / powers.sum(axis=1, keepdims=True)
+  # In place: fresh memory costs more than the arithmetic.
+  powers = logits - logits.max(axis=1, keepdims=True)
+  np.exp(powers, out=powers)
+  powers /= powers.sum(axis=1, keepdims=True)
+  return powers
 
 
 def _normalised(scores: np.ndarray) -> np.ndarray:

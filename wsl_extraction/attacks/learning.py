@@ -16,7 +16,7 @@ from wsl_extraction.attacks.attack import (
 )
 from wsl_extraction.data import transfer
 from wsl_extraction.data.datasets import Examples
-from wsl_extraction.errors import InputError, made
+from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.objective import Objective, Student
 from wsl_extraction.oracle import Access, Oracle, Response
@@ -68,11 +68,21 @@ class Learning(Attack):
       if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"Learning.{name} is {value!r}; give a whole number, 1 "
                          "or more")
+    rest = self.unlabeled_batch_size
+    if not isinstance(rest, int) or isinstance(rest, bool) or rest < 0:
+      raise InputError(f"Learning.unlabeled_batch_size is {rest!r}; give a "
+                       "whole number, 0 or more")
+    if not isinstance(self.strategy, Strategy):
+      raise InputError(f"Learning.strategy is {self.strategy!r}; give a "
+                       "strategy, such as @random.Random()")
     if not isinstance(self.objective, Objective):
       raise InputError(f"Learning.objective is {self.objective!r}; give an "
                        "objective, such as @distillation.Distillation()")
-    for name in ("network", "optimizer"):
-      if not callable(getattr(self, name)):
+    for name in ("network", "optimizer", "augment"):
+      given = getattr(self, name)
+      optional = name == "augment" and given is None
+      if not optional and (not callable(given) or isinstance(
+          given, keras.layers.Layer)):
         raise InputError(f"Learning.{name} is {getattr(self, name)!r}; give a "
                          "reference without parentheses, such as "
                          "@resnet_v2.resnet_v2")
@@ -123,16 +133,18 @@ class Learning(Attack):
 
   def _student(self, oracle: Oracle, surroundings: Surroundings,
                building: int, turning: int) -> Student:
-    network = made(
-        "Learning.network", self.network, input_shape=oracle.input_shape,
-        num_classes=oracle.num_classes, value_range=surroundings.value_range,
-        seed=building)
-    augment = self.augment and made(
-        "Learning.augment", self.augment, seed=turning)
+    try:
+      network = self.network(
+          input_shape=oracle.input_shape, num_classes=oracle.num_classes,
+          value_range=surroundings.value_range, seed=building)
+      augment = self.augment(seed=turning) if self.augment else None
+      optimizer = self.optimizer()
+    except (TypeError, ValueError) as error:  # the user chose the parameters
+      raise InputError("Learning's network, augment or optimizer cannot be "
+                       f"made: {error}; mend its parameters") from error
     student = Student(
         network, self.objective, seed=building + 1, augment=augment)
-    student.compile(made("Learning.optimizer", self.optimizer),
-                    jit_compile=surroundings.jit_compile)
+    student.compile(optimizer, jit_compile=surroundings.jit_compile)
     return student
 
   def _choose(self, oracle: Oracle, pool: Examples, seed: int) -> np.ndarray:

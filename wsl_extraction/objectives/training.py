@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+import grain
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +16,11 @@ from keras import ops
 from wsl_extraction import files
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import Student
+
+# Batches are gathered on one thread, a few ahead. Grain's own choice, 16
+# threads and 500 batches, takes time from small steps (benchmarks/
+# student_fit.py) and gigabytes for large images.
+_READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 
 def fit(student: Student, batches: Any, steps: int, *,
@@ -56,7 +62,8 @@ def fit(student: Student, batches: Any, steps: int, *,
   if done == steps:
     return
   try:
-    student.fit(batches[done:steps], steps_per_epoch=epoch,
+    student.fit(batches[done:steps].to_iter_dataset(_READING),
+                steps_per_epoch=epoch,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
@@ -97,8 +104,12 @@ class Checkpoint(keras.callbacks.Callback):
     student.optimizer.build(student.trainable_variables)
     variables = _variables(student)
     try:
-      with np.load(self.path, allow_pickle=False) as saved:
-        arrays = [saved[name] for name in saved.files]
+      # Opened here, as numpy leaves a damaged file open; what is no zip file
+      # it would take for a single array.
+      with open(self.path, "rb") as file, zipfile.ZipFile(file):
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as saved:
+          arrays = [saved[name] for name in saved.files]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
       raise InputError(f"checkpoint {self.path} is damaged ({error}); delete it "
                        "to train again from the responses kept") from error

@@ -14,7 +14,12 @@ import numpy as np
 
 from wsl_extraction.data.datasets import Dataset, Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.victims.victim import Surroundings, Victim, digest
+from wsl_extraction.victims.victim import (
+    Surroundings,
+    Victim,
+    digest,
+    in_batches,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +52,13 @@ class KerasFile:
     check_fit(model, self.path, dataset.input_shape, dataset.num_classes)
     low, high = dataset.value_range
     new_low, new_high = self.value_range or dataset.value_range
+    answer = in_batches(model, self.batch_size)
     scale = (new_high - new_low) / (high - low)
 
     def predict(images: np.ndarray) -> np.ndarray:
       if (low, high) != (new_low, new_high):
         images = new_low + (images.astype(np.float32) - low) * scale
-      return model.predict(images, batch_size=self.batch_size, verbose=0)
+      return answer(images)
 
     return Victim(predict, self.outputs, dataset.input_shape,
                   dataset.num_classes,

@@ -7,12 +7,11 @@ import json
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from wsl_extraction import files
 from wsl_extraction.data import transfer
 from wsl_extraction.data.datasets import Dataset, Parts
-from wsl_extraction.errors import InputError, made
+from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.objective import Student, Supervised
 from wsl_extraction.victims.files import load
@@ -20,6 +19,7 @@ from wsl_extraction.victims.victim import (
     Surroundings,
     Victim,
     digest,
+    in_batches,
     weights_digest,
 )
 
@@ -60,11 +60,14 @@ class Trained:
     if not len(parts.private):
       raise InputError("a victim cannot be trained on a private part of 0 "
                        "examples; raise Split.private or name a victim's file")
-    network = made(
-        "Trained.network", self.network, input_shape=dataset.input_shape,
-        num_classes=dataset.num_classes, value_range=dataset.value_range,
-        seed=self.seed)
-    optimizer = made("Trained.optimizer", self.optimizer)
+    try:
+      network = self.network(
+          input_shape=dataset.input_shape, num_classes=dataset.num_classes,
+          value_range=dataset.value_range, seed=self.seed)
+      optimizer = self.optimizer()
+    except (TypeError, ValueError) as error:  # the user chose the parameters
+      raise InputError("Trained's network or optimizer cannot be made: "
+                       f"{error}; mend its parameters") from error
     path = surroundings.cache / "victims" / (
         f"{self._key(network, optimizer, parts)}.keras")
     if path.exists():
@@ -72,21 +75,17 @@ class Trained:
     else:
       self._train(network, optimizer, parts, path, surroundings)
     return Victim(
-        lambda images: network.predict(images, batch_size=256, verbose=0),
-        "logits", dataset.input_shape, dataset.num_classes,
+        in_batches(network), "logits", dataset.input_shape, dataset.num_classes,
         weights_digest(network))
 
   def _key(self, network: keras.Model, optimizer: keras.optimizers.Optimizer,
            parts: Parts) -> str:
-    layers = [(type(layer).__name__, _nameless(layer.get_config()))
-              for layer in network.layers]
     augment = self.augment(seed=self.seed) if self.augment else None
+    made = [*network.layers, optimizer, *([augment] if augment else ())]
     return digest(
-        keras.backend.backend(), weights_digest(network), json.dumps(layers),
-        json.dumps(keras.optimizers.serialize(optimizer), default=str),
-        self.steps, self.batch_size, self.seed,
-        augment and json.dumps(_nameless(augment.get_config())),
-        *parts.private.keys, parts.private.labels)
+        keras.backend.backend(), weights_digest(network),
+        *(_description(part) for part in made), self.steps, self.batch_size,
+        self.seed, *parts.private.keys, parts.private.labels)
 
   def _train(self, network, optimizer, parts, path, surroundings):
     entries = {"labeled": parts.private.images, "labels": parts.private.labels}
@@ -95,8 +94,9 @@ class Trained:
     student.compile(optimizer, jit_compile=surroundings.jit_compile)
     checkpoint = path.with_suffix(".npz")
     training.fit(
-        student, transfer.batches(
-            entries, self.steps, self.batch_size, self.seed), self.steps, checkpoint=checkpoint,
+        student,
+        transfer.batches(entries, self.steps, self.batch_size, self.seed),
+        self.steps, checkpoint=checkpoint,
         checkpoint_every=self.checkpoint_every,
         callbacks=surroundings.callbacks(self.steps, self.batch_size))
     with files.whole(path) as temporary:
@@ -104,9 +104,8 @@ class Trained:
     checkpoint.unlink(missing_ok=True)
 
 
-def _nameless(config: dict) -> dict:
-  """Without names, which count the layers that a process built before."""
-  return {name: value for name, value in config.items()
-          if name not in ("name", "build_config") and not callable(value)
-          and isinstance(value, (int, float, str, bool, list, tuple, dict,
-                                 type(None), np.number))}
+def _description(part: keras.layers.Layer | keras.optimizers.Optimizer) -> str:
+  """What a part does, without its name, which counts those made before it."""
+  config = part.get_config()
+  config.pop("name", None)
+  return f"{type(part).__name__} {json.dumps(config, default=str)}"

@@ -48,6 +48,27 @@ class Surroundings:
   jit_compile: bool | str = "auto"
 
 
+def in_batches(network: keras.Model,
+               batch_size: int = 256) -> Callable[[np.ndarray], np.ndarray]:
+  """The function of a network, as a victim: images [n, h, w, d] to [n, c].
+
+  An oracle is asked a batch at a time, and Keras' `predict` makes a pipeline
+  for each call that costs several times the answer (benchmarks/labelling.py).
+
+  Args:
+    network: Maps images to outputs.
+    batch_size: The most images that it sees at once.
+  """
+  def predict(images: np.ndarray) -> np.ndarray:
+    # A batch of no images still has the shape of an answer.
+    starts = range(0, max(len(images), 1), batch_size)
+    return np.concatenate(
+        [network.predict_on_batch(images[start:start + batch_size])
+         for start in starts])
+
+  return predict
+
+
 def digest(*parts: Any) -> str:
   """A short fingerprint of bytes, arrays and strings."""
   sums = hashlib.blake2b(digest_size=16)

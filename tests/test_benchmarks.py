@@ -1,0 +1,30 @@
+"""That the benchmarks still run, at their smallest size; no times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from source_tree import ROOT
+
+_SCRIPTS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py")
+    if path.stem not in ("timing", "rotation"))
+
+
+@pytest.mark.parametrize("name", _SCRIPTS)
+def test_runs(name):
+  done = subprocess.run(
+      [sys.executable, f"benchmarks/{name}.py", "--quick"], cwd=ROOT,
+      env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+      capture_output=True, timeout=300, stdin=subprocess.DEVNULL)
+  assert done.returncode == 0, done.stderr
+  assert "| --- | ---: |" in done.stdout
+  assert f"`python benchmarks/{name}.py" in done.stdout
+
+
+def test_there_are_some():
+  assert "student_fit" in _SCRIPTS
