@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import grain
 import numpy as np
 
@@ -46,18 +48,44 @@ def batches(labeled: dict[str, np.ndarray], steps: int, batch_size: int,
   if unlabeled_batch_size < 0:
     raise InputError(f"unlabeled_batch_size is {unlabeled_batch_size}; give 0 "
                      "or more")
-  # Row numbers are drawn and whole batches looked up: a data set that carries
-  # single rows costs more than a small network's step.
-  known = _rows(len(labeled["labeled"]), batch_size, 2 * seed)[:steps].map(
-      lambda rows: {name: array[rows] for name, array in labeled.items()})
+  # One element is a whole batch: looked up row by row, a batch costs more than
+  # a small network's step.
+  known = grain.MapDataset.source(
+      _Rows(len(labeled["labeled"]), batch_size, steps, 2 * seed)).map(
+          lambda rows: {name: array[rows] for name, array in labeled.items()})
   if unlabeled is None or not len(unlabeled) or not unlabeled_batch_size:
     return known
-  others = _rows(len(unlabeled), unlabeled_batch_size, 2 * seed + 1)
-  others = others[:steps].map(lambda rows: {"unlabeled": unlabeled[rows]})
+  others = grain.MapDataset.source(
+      _Rows(len(unlabeled), unlabeled_batch_size, steps, 2 * seed + 1)).map(
+          lambda rows: {"unlabeled": unlabeled[rows]})
   return grain.experimental.ZipMapDataset([known, others]).map(
       lambda pair: {**pair[0], **pair[1]})
 
 
-def _rows(count: int, batch_size: int, seed: int) -> grain.MapDataset:
-  return grain.MapDataset.range(count).seed(seed).shuffle().repeat().batch(
-      batch_size)
+class _Rows:
+  """Row numbers of batch after batch: every row once a pass, in a new order.
+
+  Drawn by whole passes: grain's own shuffle works out one row at a time, which
+  costs more than a small network's step can spare.
+  """
+
+  def __init__(self, count: int, batch_size: int, steps: int, seed: int):
+    self._count, self._batch_size = count, batch_size
+    self._steps, self._seed = steps, seed
+    # A batch lies in one pass or bridges a few small ones.
+    self._order = functools.lru_cache(maxsize=4)(self._draw)
+
+  def __len__(self) -> int:
+    return self._steps
+
+  def __getitem__(self, step: int) -> np.ndarray:
+    places = step * self._batch_size + np.arange(self._batch_size)
+    passes, rows = np.divmod(places, self._count)
+    first, last = int(passes[0]), int(passes[-1])
+    if first == last:
+      return self._order(first)[rows]
+    orders = np.stack([self._order(i) for i in range(first, last + 1)])
+    return orders[passes - first, rows]
+
+  def _draw(self, number: int) -> np.ndarray:
+    return np.random.default_rng([self._seed, number]).permutation(self._count)
