@@ -7,10 +7,12 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import random
 import shutil
 import signal
 import sqlite3
+import tempfile
 import zipfile
 
 import h5py
@@ -53,10 +55,6 @@ def after_training(command):
           and not (command.run / "result.json").exists())
 
 
-def in_saving(command):
-  return any(command.run.glob(".surrogate-*.keras"))
-
-
 def in_asking(least):
   """So many batches were asked by all processes of the command."""
   return lambda command: least <= len(asked(command)) < POOL // BATCH
@@ -84,33 +82,39 @@ def steps_done(path):
     return 0
 
 
-def answers(path):
-  """How many responses a store holds; -1 where it is shut to readers."""
-  try:
-    with contextlib.closing(sqlite3.connect(
-        f"file:{path}?mode=ro", uri=True, timeout=0)) as store:
-      return store.execute("SELECT COUNT(*) FROM responses").fetchone()[0]
-  except sqlite3.Error:
-    return -1
+def answers(store):
+  """How many responses a store holds for certain; -1 if it cannot be told.
+
+  A copy is read, as SQLite would: an unfinished transaction is taken back. So
+  nothing is in the way of a running command, nor mended for a killed one.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    copy = pathlib.Path(folder) / store.name
+    try:
+      for end in ("-journal", ""):
+        if os.path.exists(f"{store}{end}"):
+          shutil.copy(f"{store}{end}", f"{copy}{end}")
+      return len(responses(copy)[0]) if copy.exists() else 0
+    except (sqlite3.Error, FileNotFoundError):
+      return -1
 
 
 # What is compared.
 
 
-def responses(command):
+def responses(store):
   """The responses and the charges in a store."""
-  with contextlib.closing(sqlite3.connect(command.store)) as store:
-    return (store.execute("SELECT * FROM responses ORDER BY key").fetchall(),
-            store.execute("SELECT * FROM charges ORDER BY batch").fetchall())
+  with contextlib.closing(sqlite3.connect(store)) as held:
+    return (held.execute("SELECT * FROM responses ORDER BY key").fetchall(),
+            held.execute("SELECT * FROM charges ORDER BY batch").fetchall())
 
 
 def remains(command, folder):
   """Responses and rows charged, read from a copy of what a kill left."""
   if not command.store.exists():
     return 0, 0
-  copy = Command(folder, command.backend, command.program)
-  shutil.copytree(command.run, copy.run)
-  answered, charges = responses(copy)
+  shutil.copytree(command.run, folder)
+  answered, charges = responses(folder / command.store.name)
   return len(answered), sum(rows for _, rows in charges)
 
 
@@ -159,7 +163,7 @@ def moments(program, backend, rng):
           (in_training(rng.randint(2, STEPS // 4)), kill),
           (in_checkpoint, kill),
           (in_training(STEPS // 3, 2 * STEPS // 3), ctrl_c),
-          (in_saving if backend == "tensorflow" else after_training, kill)]
+          (after_training, kill)]
 
 
 def undisturbed(command):
@@ -178,7 +182,7 @@ def interrupted(command):
   rng = random.Random(f"{command.program} {command.backend}")
   hits = []
   for moment, blow in moments(command.program, command.backend, rng):
-    brief = moment in (in_commit, in_checkpoint, in_saving)
+    brief = moment in (in_commit, in_checkpoint)
     found = command.hit(moment, 0 if brief else rng.uniform(0, 0.02), blow)
     kept = command.folder.with_name(f"{command.folder.name}-{len(hits)}")
     hits.append((blow, *found, *remains(command, kept)))
@@ -241,7 +245,7 @@ def test_interrupted_training_comes_to_the_same_weights(lab, backend):
   assert left[-4:] == [BUDGET] * 4
   if backend == "tensorflow":
     assert 0 < left[1] < BUDGET == left[2]
-  assert responses(command) == responses(whole)
+  assert responses(command.store) == responses(whole.store)
   assert len(weights(whole)) > 40
   assert weights(command) == weights(whole)
   assert result(command) == result(whole)
@@ -255,8 +259,8 @@ def test_interrupted_labelling_pays_once_for_the_same_responses(lab, backend):
   assert left == sorted(left)
   assert left[0] > 0
   assert left[0] < left[2] < left[-1] < POOL
-  answers, charges = responses(command)
-  assert (answers, charges) == responses(whole)
+  answers, charges = responses(command.store)
+  assert (answers, charges) == responses(whole.store)
   assert len(answers) == sum(rows for _, rows in charges) == POOL
   # Each loses the batch in flight at most; one in a commit does lose it.
   assert len(asked(whole)) == POOL // BATCH

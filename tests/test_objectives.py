@@ -27,7 +27,8 @@ def answered(teacher, access, **kwargs):
                   input_shape=(1,), num_classes=teacher.shape[1],
                   access=access, **kwargs)
   response = oracle.query(np.arange(len(teacher))[:, None])
-  return transfer.response_entries(response, teacher.shape[1])
+  entries = transfer.response_entries(response, teacher.shape[1])
+  return {name: ops.convert_to_tensor(array) for name, array in entries.items()}
 
 
 def numpy_of(tensor):
@@ -113,7 +114,7 @@ def test_heat_does_not_let_hidden_classes_take_over():
 def test_a_score_of_zero_stays_zero_at_any_temperature():
   batch = {"targets": ops.convert_to_tensor(
       np.array([[0.0, -np.inf, -np.inf]], "float32")),
-           "revealed": np.ones((1, 3), bool)}
+           "revealed": ops.ones((1, 3), "uint8")}
   for temperature in (0.1, 1.5, 1e4):
     np.testing.assert_array_equal(
         numpy_of(Distillation(temperature).heated(batch)), [[1, 0, 0]])

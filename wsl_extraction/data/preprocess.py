@@ -87,12 +87,12 @@ class Augment(keras.layers.Layer):
     """Applies what `draw` returned to images [n, h, w, c]."""
     count, height, width, channels = ops.shape(images)
     columns = ops.arange(width)
-    columns += mirrored * (width - 1 - 2 * columns)
+    columns = columns + mirrored * (width - 1 - 2 * columns)
     rows = _reflected(ops.arange(height) + offsets[:, :1], height)
     columns = _reflected(columns + offsets[:, 1:], width)
     # A single list of pixels to copy: two gathers along an axis each, or a
     # padded copy, cost several times as much on CPUs.
-    rows += height * ops.arange(count)[:, None]
+    rows = rows + height * ops.arange(count)[:, None]
     pixels = width * rows[:, :, None] + columns[:, None, :]
     flat = ops.reshape(images, (count * height * width, channels))
     return ops.take(flat, pixels, axis=0)
