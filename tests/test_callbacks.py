@@ -90,9 +90,9 @@ def test_progress_is_closed_when_fit_fails():
       raise InputError("the disk is full")
 
   stream = io.StringIO()
-  with pytest.raises(InputError, match="the disk is full"):
-    with callbacks.Progress("surrogate", 10, stream=stream) as shown:
-      _fit(Counted(), shown, Failing())
+  with (pytest.raises(InputError, match="the disk is full"),
+        callbacks.Progress("surrogate", 10, stream=stream) as shown):
+    _fit(Counted(), shown, Failing())
   assert stream.getvalue().startswith("surrogate  5/10 steps")
   assert stream.getvalue().endswith("s\n")
 
@@ -232,7 +232,7 @@ def test_tensorboard_gets_steps_and_figures(tmp_path, monkeypatch):
     def __init__(self, **fields):
       self.fields = fields
 
-    def SerializeToString(self):  # noqa: N802, protobuf's name.
+    def SerializeToString(self):
       return self.fields
 
   class RecordWriter:

@@ -265,7 +265,7 @@ def test_small_rows_are_stored_compactly(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(InputError, match="cannot write .*choose a folder"):
+  with pytest.raises(InputError, match=r"cannot write .*choose a folder"):
     LabelStore(tmp_path / "file" / "s", identity())
 
 

@@ -50,7 +50,7 @@ def test_distillation_by_hand():
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5, 20.0])
 def test_distillation_agrees_with_keras(temperature):
-  """Keras gives T^2 KL(t || z): our cross-entropy less the teacher's entropy."""
+  """Keras gives T^2 KL(t || z): our loss less the teacher's entropy."""
   theirs = keras.distillation.LogitsDistillation(
       temperature=temperature, loss=keras.losses.KLDivergence()).compute_loss(
           ops.convert_to_tensor(TEACHER), ops.convert_to_tensor(LOGITS))

@@ -281,6 +281,6 @@ def _reachable(thing, steps):
 
 def test_joined_and_taken_responses_keep_their_order():
   answer = ask("top_k", k=2)
-  again = Response.join([answer.take(np.array([1])), answer.take(np.array([0]))])
+  again = Response.join([answer.take(np.array([row])) for row in (1, 0)])
   np.testing.assert_array_equal(again.classes, answer.classes[::-1])
   np.testing.assert_array_equal(again.values, answer.values[::-1])

@@ -10,12 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from wsl_extraction import files
-from wsl_extraction import metrics
+from wsl_extraction import files, metrics
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import configs
-from wsl_extraction.report import runs
-from wsl_extraction.report import tables
+from wsl_extraction.report import configs, runs, tables
 
 CONFIG = """\
 import wsl_extraction.train
@@ -87,7 +84,7 @@ def test_gins_own_normal_form_is_compared():
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
   (tmp_path / "thesis.tex").write_text("years of work")
-  with pytest.raises(InputError, match="holds thesis.tex but no config.gin"):
+  with pytest.raises(InputError, match=r"holds thesis.tex but no config.gin"):
     runs.RunFolder(tmp_path).prepare(CONFIG)
   assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -117,7 +114,7 @@ def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
 
 def test_a_damaged_configuration_is_refused(tmp_path):
   (tmp_path / "config.gin").write_bytes(b"\xff\xfe\x00")
-  with pytest.raises(InputError, match="config.gin is damaged"):
+  with pytest.raises(InputError, match=r"config.gin is damaged"):
     runs.RunFolder(tmp_path).prepare(CONFIG)
 
 

@@ -96,7 +96,7 @@ def test_another_private_part_is_another_victim(dataset, parts):
 
 def test_a_victim_needs_private_examples(tmp_path, dataset):
   nothing = Split(private=0, pool=20, test=20)(dataset)
-  with pytest.raises(InputError, match="Split.private"):
+  with pytest.raises(InputError, match=r"Split.private"):
     recipe()(dataset, nothing, surroundings(tmp_path))
 
 

@@ -108,8 +108,8 @@ def _usage(description: str, own: Sequence[str]) -> str:
   for name in (*own, *_SHARED, "help"):
     flag = FLAGS[name]
     value = "" if flag.boolean else f"={name.upper()}"
-    lines += [f"  --{name}{value}", *textwrap.wrap(
-        flag.help.split(";\n")[0], 78, initial_indent="      ", subsequent_indent="      ")]
+    text = textwrap.fill(flag.help.split(";\n")[0], 72)
+    lines += [f"  --{name}{value}", textwrap.indent(text, " " * 6)]
   return "\n".join(lines)
 
 
@@ -198,8 +198,8 @@ def _parse(where: str, parse) -> None:
   except SyntaxError as error:
     raise InputError(f"{where}: {_one_line(error)}; mend the syntax") from error
   except (ValueError, TypeError, ImportError, AttributeError, OSError) as error:
-    raise InputError(f"{where}: {_one_line(error)}; check the spelling and what "
-                     "is imported") from error
+    raise InputError(f"{where}: {_one_line(error)}; check the spelling and "
+                     "what is imported") from error
 
 
 # What gin adds to messages, and the short form of it.

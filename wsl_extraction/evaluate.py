@@ -1,7 +1,7 @@
-"""Scores a saved surrogate: accuracy on the task, fidelity to the victim.
+r"""Scores a saved surrogate: accuracy on the task, fidelity to the victim.
 
   python -m wsl_extraction.evaluate --workdir=runs/rotation
-  python -m wsl_extraction.evaluate --gin_file=gin/rotation.gin \\
+  python -m wsl_extraction.evaluate --gin_file=gin/rotation.gin \
       --surrogate=copy.keras --output=scores.json
 
 The gin file gives data set, split and victim; with --workdir they are those of
@@ -19,13 +19,17 @@ from absl import flags
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
 
+
 def define_flags() -> None:
+  """Defines this command's own flags."""
   flags.DEFINE_string(
-      "surrogate", None, "The .keras file to score; by default the surrogate of "
-      "--workdir.")
+      "surrogate", None, "The .keras file to score; by default the surrogate "
+      "of --workdir.")
   flags.DEFINE_string(
-      "workdir", None, "A run of `train`, instead of --gin_file and --surrogate.")
-  flags.DEFINE_string("output", None, "Also writes the figures to this JSON file.")
+      "workdir", None, "A run of `train`, instead of --gin_file and "
+      "--surrogate.")
+  flags.DEFINE_string(
+      "output", None, "Also writes the figures to this JSON file.")
 
 
 def main() -> None:

@@ -83,8 +83,8 @@ class Experiment:
   def _check_types(self):
     for name, kind in (("attack", Attack), ("split", Split), ("dataset", str)):
       if not isinstance(getattr(self, name), kind):
-        raise InputError(f"Experiment.{name} is {getattr(self, name)!r}; give an "
-                         f"object of type {kind.__name__}")
+        raise InputError(f"Experiment.{name} is {getattr(self, name)!r}; give "
+                         f"an object of type {kind.__name__}")
     # A class is callable too: of a reference without parentheses.
     if not callable(self.victim) or isinstance(self.victim, type):
       raise InputError(f"Experiment.victim is {self.victim!r}; give what makes "
@@ -102,8 +102,9 @@ class Experiment:
       raise InputError(f"there is no transfer set {self.transfer_set}; write "
                        "it with `python -m wsl_extraction.label`")
     if self.budget is not None and self.budget > len(parts.pool):
-      raise InputError(f"Experiment.budget is {self.budget}, more than the pool "
-                       f"of {len(parts.pool)}; lower it or raise Split.pool")
+      raise InputError(f"Experiment.budget is {self.budget}, more than the "
+                       f"pool of {len(parts.pool)}; lower it or raise "
+                       "Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
 
@@ -142,7 +143,8 @@ class Experiment:
             self.store(self.transfer_set, victim, dataset))
         outside = labels.recorded(
             self.oracle(victim, labels.resumed_ledger(None, paid)), paid, keys)
-        oracle = oracle.relayed(lambda images: _charged(ledger, outside, images))
+        oracle = oracle.relayed(
+            lambda images: _charged(ledger, outside, images))
       yield labels.recorded(oracle, store, keys)
 
   def store(self, path: str | os.PathLike, victim: Victim,
@@ -233,8 +235,8 @@ def examine(surrogate: keras.Model, victim: Victim,
       for start in range(0, len(test), 1024)])
   scores = surrogate.predict(test.images, batch_size=256, verbose=0)
   if not np.isfinite(scores).all():
-    raise InputError("the surrogate answers with NaN or infinity; train it with "
-                     "a smaller learning rate")
+    raise InputError("the surrogate answers with NaN or infinity; train it "
+                     "with a smaller learning rate")
   figures = {"oracle": {}, "surrogate": {}}
   for k in (1, 5):
     figures["oracle"][f"accuracy_top{k}"] = metrics.accuracy(

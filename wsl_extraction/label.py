@@ -1,6 +1,6 @@
-"""Asks the oracle about the adversary's pool, once, and keeps the answers.
+r"""Asks the oracle about the adversary's pool, once, and keeps the answers.
 
-  python -m wsl_extraction.label --gin_file=gin/rotation.gin \\
+  python -m wsl_extraction.label --gin_file=gin/rotation.gin \
       --output=runs/labels.sqlite
 
 Data set, victim and access are those of the gin file; its budget is that of an
@@ -20,11 +20,13 @@ from absl import flags
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
 
+
 def define_flags() -> None:
+  """Defines this command's own flags."""
   flags.DEFINE_string("output", None, "The file of responses; required.")
   flags.DEFINE_integer(
-      "budget", None, "The most queries to spend on the file in all; by default "
-      "as many as the pool has examples.", lower_bound=1)
+      "budget", None, "The most queries to spend on the file in all; by "
+      "default as many as the pool has examples.", lower_bound=1)
   flags.DEFINE_integer(
       "batch_size", 256, "Examples asked, and written, at once.", lower_bound=1)
 

@@ -73,8 +73,10 @@ class Ledger:
 
   def __init__(self, budget: int | None = None, spent: int = 0):
     for name, value in (("budget", budget), ("spent", spent)):
-      whole = isinstance(value, (int, np.integer)) and value is not True
-      if not (whole and value >= 0) and not (name == "budget" and value is None):
+      if name == "budget" and value is None:
+        continue
+      whole = isinstance(value, (int, np.integer))
+      if not whole or isinstance(value, bool) or value < 0:
         raise InputError(
             f"{name} is {value!r}; give a whole number of rows, 0 or more")
     if budget is not None and spent > budget:
@@ -348,8 +350,9 @@ class Oracle:
     if self.access == Access.TOP_K:
       if (not isinstance(self.k, int) or isinstance(self.k, bool)
           or not 1 <= self.k <= self.num_classes):
-        raise InputError(f"k is {self.k!r}; access 'top_k' needs a whole number "
-                         f"from 1 to {self.num_classes}, the number of classes")
+        raise InputError(f"k is {self.k!r}; access 'top_k' needs a whole "
+                         f"number from 1 to {self.num_classes}, the number of "
+                         "classes")
     elif self.k is not None:
       raise InputError(f"k is {self.k!r}, but only access 'top_k' has a k; "
                        "leave it out or change the access")

@@ -1,6 +1,6 @@
-"""Runs the grid of a table, as far as it has not been run, and prints it.
+r"""Runs the grid of a table, as far as it has not been run, and prints it.
 
-  python -m wsl_extraction.reproduce --gin_file=gin/tables/mnist5k.gin \\
+  python -m wsl_extraction.reproduce --gin_file=gin/tables/mnist5k.gin \
       --workdir=runs/mnist5k
 
 Each cell and seed is a run of `train` in a folder of its own below --workdir.
@@ -26,6 +26,7 @@ from wsl_extraction.report import grids, progress, runs, tables
 
 
 def define_flags() -> None:
+  """Defines this command's own flags."""
   flags.DEFINE_string("workdir", None, "The folder of the grid; required.")
 
 
@@ -67,8 +68,9 @@ def _train(gin_file: str, run: grids.Run, root: pathlib.Path) -> None:
       stdout=subprocess.DEVNULL, check=False)
   if process.returncode:
     raise InputError(
-        f"the run in {run.folder(root)} ended with status {process.returncode}, "
-        "for the reason above; run the same command again when it is mended")
+        f"the run in {run.folder(root)} ended with status "
+        f"{process.returncode}, for the reason above; run the same command "
+        "again when it is mended")
 
 
 def _say(run: grids.Run, done: int, total: int, start: float) -> None:

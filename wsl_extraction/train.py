@@ -1,6 +1,6 @@
-"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
+r"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
 
-  python -m wsl_extraction.train --gin_file=gin/rotation.gin \\
+  python -m wsl_extraction.train --gin_file=gin/rotation.gin \
       --workdir=runs/rotation
 
 The folder --workdir then holds config.gin (what was asked for), operative.gin
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
   from wsl_extraction.victims.victim import Victim
 
 def define_flags() -> None:
+  """Defines this command's own flags."""
   flags.DEFINE_string("workdir", None, "The folder of this run; required.")
 
 

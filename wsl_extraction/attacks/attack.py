@@ -84,6 +84,7 @@ class Attack(abc.ABC):
     """Whether it is a baseline that reads the pool's labels."""
     return False
 
+  @abc.abstractmethod
   def check(self, oracle: Oracle, pool: Examples) -> None:
     """Raises what is wrong with the attack's settings, before any query."""
 

@@ -66,8 +66,8 @@ class Learning(Attack):
     for name in ("steps", "batch_size", "query_batch_size", "checkpoint_every"):
       value = getattr(self, name)
       if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"Learning.{name} is {value!r}; give a whole number, 1 "
-                         "or more")
+        raise InputError(f"Learning.{name} is {value!r}; give a whole number, "
+                         "1 or more")
     rest = self.unlabeled_batch_size
     if not isinstance(rest, int) or isinstance(rest, bool) or rest < 0:
       raise InputError(f"Learning.unlabeled_batch_size is {rest!r}; give a "
@@ -106,8 +106,8 @@ class Learning(Attack):
   def check(self, oracle, pool):
     budget = oracle.ledger.budget
     if budget is not None and not 1 <= budget <= len(pool):
-      raise InputError(f"the budget is {budget} queries; give a number from 1 to "
-                       f"{len(pool)}, the size of the pool")
+      raise InputError(f"the budget is {budget} queries; give a number from 1 "
+                       f"to {len(pool)}, the size of the pool")
 
   def run(self, oracle, pool, seed, surroundings):
     # Independent streams: the choice of examples does not depend on how many
@@ -124,8 +124,9 @@ class Learning(Attack):
     if self.asks:
       entries |= transfer.response_entries(
           self._ask(oracle, entries["labeled"]), oracle.num_classes)
+    rest = self._rest(pool, chosen)
     self._train(student, transfer.batches(
-        entries, self.steps, self.batch_size, ordering, self._rest(pool, chosen),
+        entries, self.steps, self.batch_size, ordering, rest,
         self.unlabeled_batch_size), surroundings)
     return Extraction(student.network, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(chosen), "pool": len(pool),

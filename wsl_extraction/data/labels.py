@@ -217,11 +217,11 @@ class LabelStore:
                        "wider dtype for the label store")
     classes = np.ascontiguousarray(
         response.classes[:, :self._named], dtype=self._class_dtype)
-    encoded = [(a.tobytes(), b.tobytes()) for a, b in zip(classes, values)]
+    encoded = [(a.tobytes(), b.tobytes()) for a, b in zip(classes, values, strict=True)]
     self._database.executemany(
         "INSERT INTO responses VALUES (?, ?, ?, ?)",
         ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
-         for key, (a, b) in zip(keys, encoded)))
+         for key, (a, b) in zip(keys, encoded, strict=True)))
     self._database.execute("INSERT INTO charges (rows) VALUES (?)", (charge,))
     return encoded
 
@@ -299,4 +299,5 @@ def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
 def _plain(value: Any) -> Any:
   if isinstance(value, Access):
     return value.name.lower()
-  return value if isinstance(value, (int, float, str, type(None))) else str(value)
+  storable = value is None or isinstance(value, (int, float, str))
+  return value if storable else str(value)

@@ -97,7 +97,8 @@ class Classification(Objective):
 
   def __call__(self, network, batch, training):
     logits = network(batch["labeled"], training=training)["logits"]
-    return {self.name: ops.mean(self.losses(ops.cast(logits, "float32"), batch))}
+    logits = ops.cast(logits, "float32")
+    return {self.name: ops.mean(self.losses(logits, batch))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +155,8 @@ class Student(keras.Model):
     self.step = self.add_weight(
         shape=(), dtype="int32", initializer="zeros", trainable=False,
         aggregation="only_first_replica", name="step")
-    self.term_means = [keras.metrics.Mean(name=name) for name in objective.terms]
+    self.term_means = [
+        keras.metrics.Mean(name=name) for name in objective.terms]
     self._total = _MeanOverReplicas(name="mean_over_replicas")
     self.built = True
 

@@ -19,7 +19,7 @@ from wsl_extraction.objectives.objective import (
 
 @dataclasses.dataclass(frozen=True)
 class Rotation(Objective):
-  """Another objective plus the rotation loss, on labelled and unlabelled images.
+  """Another objective, plus the rotation loss on labelled and other images.
 
   A second linear head on the penultimate layer names the rotation R_j of each
   image, fed turned by 0, 90, 180 and 270 degrees:

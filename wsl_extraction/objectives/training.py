@@ -1,4 +1,4 @@
-"""Training that can be stopped at any moment and goes on to the same weights."""
+"""Training that can be stopped at any moment and ends in the same weights."""
 
 from __future__ import annotations
 
@@ -110,13 +110,14 @@ class Checkpoint(keras.callbacks.Callback):
         file.seek(0)
         with np.load(file, allow_pickle=False) as saved:
           arrays = [saved[name] for name in saved.files]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-      raise InputError(f"checkpoint {self.path} is damaged ({error}); delete it "
-                       "to train again from the responses kept") from error
+    except (
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+      raise InputError(f"checkpoint {self.path} is damaged ({error}); delete "
+                       "it to train again from the responses kept") from error
     if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
       raise InputError(f"checkpoint {self.path} is of another network, "
                        "objective or optimizer; choose another folder")
-    for variable, array in zip(variables, arrays):
+    for variable, array in zip(variables, arrays, strict=True):
       variable.assign(array)
     return int(ops.convert_to_numpy(student.step))
 

@@ -21,8 +21,7 @@ from typing import Any, TextIO
 import keras
 
 from wsl_extraction import files
-from wsl_extraction.report import progress
-from wsl_extraction.report import runs
+from wsl_extraction.report import progress, runs
 
 
 class Progress(keras.callbacks.Callback):

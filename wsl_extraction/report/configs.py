@@ -49,7 +49,8 @@ def _bindings(config: str) -> dict[str, str]:
 def _excerpts(old: str | None, new: str | None) -> tuple[str, str]:
   if old is None or new is None:
     return _excerpt(old, 0), _excerpt(new, 0)
-  common = len(os.path.commonprefix([old, new]))
+  # By characters, which is what is wanted of text.
+  common = len(os.path.commonprefix([old, new]))  # noqa: RUF071
   start = common - 20 if common > 40 else 0
   return _excerpt(old, start), _excerpt(new, start)
 

@@ -44,8 +44,8 @@ class Grid:
     for name in ("methods", "budgets", "seeds"):
       values = list(getattr(self, name))
       if not values or len(set(values)) != len(values):
-        raise InputError(f"Grid.{name} is {values}; give at least one, and each "
-                         "once")
+        raise InputError(f"Grid.{name} is {values}; give at least one, and "
+                         "each once")
 
   def runs(self) -> Iterator[Run]:
     """All runs, seed by seed, so that all cells fill at the same pace."""

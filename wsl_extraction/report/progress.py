@@ -174,8 +174,7 @@ class _Bar:
 
   def __init__(self, label: str, total: int, done: int, stream: TextIO):
     # Loaded on terminals only.
-    from rich import console
-    from rich import progress
+    from rich import console, progress
 
     screen = console.Console(file=stream, force_terminal=True)
     self._progress = progress.Progress(

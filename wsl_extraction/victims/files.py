@@ -60,9 +60,9 @@ class KerasFile:
         images = new_low + (images.astype(np.float32) - low) * scale
       return answer(images)
 
+    content = pathlib.Path(self.path).read_bytes()
     return Victim(predict, self.outputs, dataset.input_shape,
-                  dataset.num_classes,
-                  digest(pathlib.Path(self.path).read_bytes(), self.value_range))
+                  dataset.num_classes, digest(content, self.value_range))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,8 @@ class Function:
     """
     del parts, surroundings
     if not callable(self.function):
-      raise InputError(f"Function.function is {self.function!r}; name a function "
-                       "by reference, @my_module.my_function")
+      raise InputError(f"Function.function is {self.function!r}; name a "
+                       "function by reference, @my_module.my_function")
     bare = inspect.unwrap(self.function)
     try:
       source = inspect.getsource(bare)
@@ -110,8 +110,8 @@ def load(path: str | os.PathLike) -> keras.Model:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise InputError(f"there is no model file {path}; give the path of a .keras "
-                     "file")
+    raise InputError(f"there is no model file {path}; give the path of a "
+                     ".keras file")
   if not zipfile.is_zipfile(path) or path.suffix != ".keras":
     raise InputError(f"{path} is no .keras file; save the model with "
                      "model.save('name.keras')")
@@ -119,8 +119,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     return keras.saving.load_model(path, compile=False, safe_mode=True)
   except Exception as error:  # Keras raises whatever its parts raise
     text = " ".join(str(error).split())[:200]
-    raise InputError(f"{path} cannot be loaded as a Keras model ({text}); it is "
-                     "damaged, or needs code of its own, which is not run"
+    raise InputError(f"{path} cannot be loaded as a Keras model ({text}); it "
+                     "is damaged, or needs code of its own, which is not run"
                      ) from error
 
 
@@ -140,4 +140,4 @@ def check_fit(model: keras.Model, path: str | os.PathLike,
 def _agree(found: object, wanted: tuple[int | None, ...]) -> bool:
   return (isinstance(found, tuple) and len(found) == len(wanted)
           and all(a is None or b is None or a == b
-                  for a, b in zip(found, wanted)))
+                  for a, b in zip(found, wanted, strict=True)))
