@@ -99,7 +99,8 @@ def main() -> None:
   with tempfile.TemporaryDirectory(dir=timing.ROOT) as name:
     folder = pathlib.Path(name)
     for phase, contestants in _phases(folder, count, args.rounds):
-      rates = timing.in_turns(dict(zip(_NAMES, contestants, strict=True)), args.rounds)
+      named = dict(zip(_NAMES, contestants, strict=True))
+      rates = timing.in_turns(named, args.rounds)
       ratio = timing.spread(rates[_NAMES[1]] / rates[_NAMES[0]], ".3f")
       rows.append([phase, *(timing.spread(rates[n]) for n in _NAMES), ratio,
                    *(f"{c.mebibytes:,.0f}" for c in contestants)])

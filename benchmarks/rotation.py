@@ -28,7 +28,7 @@ def training(steps: int):
   network = attack.network(input_shape=dataset.input_shape, num_classes=10,
                            value_range=dataset.value_range, seed=0)
   student = Student(network, attack.objective, augment=attack.augment(seed=0))
-  student.compile(attack.optimizer(), jit_compile=devices.jit_compile())
+  student.compile(attack.optimizer(), **devices.compile_options())
   entries = {"labeled": pool[:known],
              "targets": np.log(scores).astype(np.float32),
              "revealed": np.ones((known, 10), bool)}

@@ -2,7 +2,8 @@
 
 Both train the same ResNet-v2 (depth 8, width 16) from the same digits and
 responses, 64 images a step, with the same augmentation on the device, the same
-SGD and the same compilation. Bare Keras is a functional model, Augment and
+SGD and the same use of XLA; Student is compiled as the package does it, with
+several steps in one execution, bare Keras as Keras does it, with one. Bare Keras is a functional model, Augment and
 then the network, with CategoricalCrossentropy(from_logits=True) on ready-made
 probabilities; its `fit` gets numpy arrays and shuffles them itself. Student
 gets the package's own batches and minimises Distillation(temperature=1.5),
@@ -51,22 +52,21 @@ def _network():
   return resnet_v2((28, 28, 1), 10, depth=8, width=16, seed=0)
 
 
-def _compile(model, **loss):
+def _compile(model, **options):
   import keras
-
-  from wsl_extraction import devices
   model.compile(
-      keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
-      jit_compile=devices.jit_compile(), **loss)
+      keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), **options)
 
 
 def _bare(images, responses):
   import keras
 
+  from wsl_extraction import devices
   from wsl_extraction.data.preprocess import Augment
   inputs = keras.Input(images.shape[1:], dtype="uint8")
   model = keras.Model(inputs, _network()(Augment(shift=2)(inputs)))
-  _compile(model, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+  _compile(model, jit_compile=devices.jit_compile(),
+           loss=keras.losses.CategoricalCrossentropy(from_logits=True))
   heated = responses.values ** (1 / 1.5)
   heated /= heated.sum(axis=1, keepdims=True)
   return lambda: timing.rate(len(images), lambda: model.fit(
@@ -74,12 +74,13 @@ def _bare(images, responses):
 
 
 def _student(images, responses, steps):
+  from wsl_extraction import devices
   from wsl_extraction.data import transfer
   from wsl_extraction.data.preprocess import Augment
   from wsl_extraction.objectives.distillation import Distillation
   from wsl_extraction.objectives.objective import Student
   student = Student(_network(), Distillation(1.5), augment=Augment(shift=2))
-  _compile(student)
+  _compile(student, **devices.compile_options())
   entries = {"labeled": images, **transfer.response_entries(responses, 10)}
   return student, transfer.batches(entries, steps, _BATCH, seed=0)
 

@@ -74,7 +74,7 @@ def oracle(access=Access.LOGITS, budget=BUDGET, seen=None):
 
 def run(attack, seed=0, **kwargs):
   return attack(oracle(**kwargs), pool(), seed,
-                Surroundings(jit_compile=devices.jit_compile()))
+                Surroundings(compile_options=devices.compile_options()))
 
 
 @pytest.fixture(params=ATTACKS)
@@ -164,7 +164,7 @@ def test_every_access_level_trains_and_teaches():
     one = Oracle(victim, outputs="logits", input_shape=SHAPE, k=k,
                  num_classes=CLASSES, access=access, ledger=Ledger(200))
     surrogate = attack(one, images, 0, Surroundings(
-        jit_compile=devices.jit_compile())).surrogate
+        compile_options=devices.compile_options())).surrogate
     guess = surrogate.predict(images.images, verbose=0).argmax(axis=1)
     assert (guess == truth).mean() > 0.75, access
 

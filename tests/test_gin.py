@@ -60,7 +60,8 @@ def test_one_step(name, tmp_path, monkeypatch):
       experiment, dataset, parts, lambda *size: [])
   with experiment.attacked(tmp_path / "r.sqlite", victim, dataset) as oracle:
     extraction = experiment.attack(
-        oracle, parts.pool, 0, Surroundings(jit_compile=devices.jit_compile()))
+        oracle, parts.pool, 0,
+        Surroundings(compile_options=devices.compile_options()))
   figures = experiments.examine(extraction.surrogate, victim, parts.test)
   assert extraction.queries == (0 if "supervised" in name else 8)
   assert 0 <= figures["surrogate"]["fidelity_top1"].value <= 1

@@ -46,7 +46,7 @@ def recipe(**kwargs):
 
 
 def surroundings(folder):
-  return Surroundings(folder, jit_compile=devices.jit_compile())
+  return Surroundings(folder, compile_options=devices.compile_options())
 
 
 def accuracy(victim, examples):
@@ -57,7 +57,7 @@ def test_a_trained_victim_learns_and_is_found_again(tmp_path, dataset, parts):
   trained = []
   spied = Surroundings(
       tmp_path, lambda steps, images: trained.append((steps, images)) or [],
-      devices.jit_compile())
+      devices.compile_options())
   first = recipe()(dataset, parts, spied)
   assert accuracy(first, parts.test) == 1.0
   again = recipe()(dataset, parts, spied)

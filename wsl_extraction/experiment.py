@@ -193,7 +193,7 @@ def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,
     InputError: It cannot be had, or cannot give the experiment's access.
   """
   victim = experiment.victim(dataset, parts, victims.Surroundings(
-      cli.cache_folder(), callbacks, devices.jit_compile()))
+      cli.cache_folder(), callbacks, devices.compile_options()))
   experiment.oracle(victim, Ledger())  # refuses what does not go together
   return victim
 

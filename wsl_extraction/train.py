@@ -107,7 +107,7 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
       callbacks=lambda *size: [callbacks.MetricsFile(run.metrics),
                                callbacks.TensorBoard(run.events),
                                callbacks.Progress("surrogate", *size)],
-      jit_compile=devices.jit_compile())
+      compile_options=devices.compile_options())
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
 
 

@@ -52,14 +52,15 @@ class Surroundings:
       interruption goes on; None keeps nothing.
     callbacks: Called with the steps of a training and the images that go
       through the network in each, gives Keras callbacks for it.
-    jit_compile: Whether to compile training with XLA, as for Keras' `compile`.
+    compile_options: For Keras' `compile`, beside the optimizer; see
+      `devices.compile_options`.
   """
 
   value_range: tuple[float, float] = (0.0, 255.0)
   folder: pathlib.Path | None = None
   callbacks: Callable[[int, int], Sequence[keras.callbacks.Callback]] = (
       lambda steps, images: ())
-  jit_compile: bool | str = "auto"
+  compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -145,7 +145,7 @@ class Learning(Attack):
                        f"made: {error}; mend its parameters") from error
     student = Student(
         network, self.objective, seed=building + 1, augment=augment)
-    student.compile(optimizer, jit_compile=surroundings.jit_compile)
+    student.compile(optimizer, **surroundings.compile_options)
     return student
 
   def _choose(self, oracle: Oracle, pool: Examples, seed: int) -> np.ndarray:

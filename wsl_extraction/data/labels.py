@@ -217,7 +217,8 @@ class LabelStore:
                        "wider dtype for the label store")
     classes = np.ascontiguousarray(
         response.classes[:, :self._named], dtype=self._class_dtype)
-    encoded = [(a.tobytes(), b.tobytes()) for a, b in zip(classes, values, strict=True)]
+    encoded = [(a.tobytes(), b.tobytes())
+               for a, b in zip(classes, values, strict=True)]
     self._database.executemany(
         "INSERT INTO responses VALUES (?, ?, ?, ?)",
         ((key, a, b, zlib.crc32(b, zlib.crc32(a)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -17,9 +17,8 @@ from wsl_extraction import files
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import Student
 
-# Batches are gathered on one thread, a few ahead. Grain's own choice, 16
-# threads and 500 batches, takes time from small steps (benchmarks/
-# student_fit.py) and gigabytes for large images.
+# One thread, a few batches ahead. Grain's own choice, 16 threads and up to 500
+# batches, would hold gigabytes of large images.
 _READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 
@@ -61,9 +60,11 @@ def fit(student: Student, batches: Any, steps: int, *,
     callbacks = [*callbacks, writer]
   if done == steps:
     return
+  # An execution must not reach beyond its epoch.
+  student.steps_per_execution = _largest_divisor(
+      epoch, student.steps_per_execution)
   try:
-    student.fit(batches[done:steps].to_iter_dataset(_READING),
-                steps_per_epoch=epoch,
+    student.fit(_elements(batches[done:steps]), steps_per_epoch=epoch,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
@@ -125,6 +126,12 @@ class Checkpoint(keras.callbacks.Callback):
 def _variables(student: Student) -> list[Any]:
   return [*student.trainable_variables, *student.non_trainable_variables,
           *student.optimizer.variables]
+
+
+def _elements(batches: grain.MapDataset) -> Iterator[tuple[Any]]:
+  # To TensorFlow a generator is read ahead by Keras, a grain data set is not.
+  for batch in batches.to_iter_dataset(_READING):
+    yield (batch,)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

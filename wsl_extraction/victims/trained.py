@@ -91,7 +91,7 @@ class Trained:
     entries = {"labeled": parts.private.images, "labels": parts.private.labels}
     augment = self.augment(seed=self.seed) if self.augment else None
     student = Student(network, Supervised(), augment=augment)
-    student.compile(optimizer, jit_compile=surroundings.jit_compile)
+    student.compile(optimizer, **surroundings.compile_options)
     checkpoint = path.with_suffix(".npz")
     training.fit(
         student,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -39,13 +39,14 @@ class Surroundings:
     cache: A folder for what is made once and used again.
     callbacks: Called with the steps of a training and the images that go
       through the network in each, gives Keras callbacks for it.
-    jit_compile: Whether to compile it with XLA, as for Keras' `compile`.
+    compile_options: For Keras' `compile`, beside the optimizer; see
+      `devices.compile_options`.
   """
 
   cache: pathlib.Path
   callbacks: Callable[[int, int], Sequence[keras.callbacks.Callback]] = (
       lambda steps, images: ())
-  jit_compile: bool | str = "auto"
+  compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def in_batches(network: keras.Model,
