@@ -2,13 +2,14 @@
 
 Both train the same ResNet-v2 (depth 8, width 16) from the same digits and
 responses, 64 images a step, with the same augmentation on the device, the same
-SGD and the same use of XLA; Student is compiled as the package does it, with
-several steps in one execution, bare Keras as Keras does it, with one. Bare Keras is a functional model, Augment and
-then the network, with CategoricalCrossentropy(from_logits=True) on ready-made
-probabilities; its `fit` gets numpy arrays and shuffles them itself. Student
-gets the package's own batches and minimises Distillation(temperature=1.5),
-whose targets are log-scores that it heats on the device. "As in train" adds
-train's progress bar, metrics.jsonl and one checkpoint at the end.
+SGD and the same use of XLA. Bare Keras is a functional model, Augment and then
+the network, with CategoricalCrossentropy(from_logits=True) on ready-made
+probabilities; its `fit` gets numpy arrays, shuffles them itself, and executes
+one step at a time, as Keras does by default. Student gets the package's own
+batches, minimises Distillation(temperature=1.5), whose targets are log-scores
+that it heats on the device, and is compiled with the package's defaults, which
+execute several steps at once. "As in train" adds train's progress bar,
+metrics.jsonl and one checkpoint at the end.
 """
 
 from __future__ import annotations

@@ -157,6 +157,14 @@ def test_gin_files_that_cannot_be_read(tmp_path, text, said):
   assert "\n" not in str(refusal.value)
 
 
+def test_a_shipped_file_is_found_from_anywhere_in_silence(
+    tmp_path, monkeypatch, caplog):
+  monkeypatch.chdir(tmp_path)
+  cli.configure(["gin/distillation.gin"], [])
+  assert "temperature = 1.5" in gin.config_str()
+  assert not caplog.records
+
+
 def test_construction_names_what_is_missing(file):
   cli.configure([file], [])
   with pytest.raises(InputError) as refusal:

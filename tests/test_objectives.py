@@ -248,3 +248,18 @@ def test_rotation_settings(arguments, message):
 def test_what_objectives_need(objective, needs, access):
   assert objective.needs == needs
   assert objective.access == access
+
+
+def test_a_sequential_network_can_be_extended():
+  network = keras.Sequential([
+      keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+  extended = Rotation(base=Supervised()).extend(network, seed=0)
+  seen = extended(images(3, side=4)[..., :1])
+  assert seen["logits"].shape == (3, 2)
+  assert seen["rotation"].shape == (3, 4)
+
+
+def test_a_network_without_a_graph_is_named():
+  network = keras.Sequential([keras.layers.Dense(2)], name="shapeless")
+  with pytest.raises(InputError, match="shapeless"):
+    Supervised().extend(network, seed=0)

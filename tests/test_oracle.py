@@ -138,6 +138,9 @@ def test_ledger_counts_rows_all_or_none():
   assert (ledger.spent, ledger.left) == (7, 3)
   ledger.charge(3)
   assert ledger.left == 0
+  with pytest.raises(InputError, match="-1 rows cannot be charged"):
+    ledger.charge(-1)
+  assert ledger.left == 0
 
 
 @pytest.mark.parametrize("budget", [-1, 2.5, "ten", True])

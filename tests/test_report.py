@@ -253,6 +253,29 @@ def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
   assert "status     -" in sparse
 
 
+def test_the_table_of_a_saved_surrogate_says_what_was_scored():
+  scored = {"surrogate_file": "copy.keras", "victim": "a1", "attacked": "a1",
+            "dataset": {"name": "digits", "test": 50},
+            "surrogate": RESULT["surrogate"], "oracle": RESULT["oracle"]}
+  text = tables.result_table(scored)
+  assert text.startswith(
+      "surrogate  copy.keras\n"
+      "data set   digits, 50 examples to test on\n"
+      "victim     a1\n\n")
+  other = tables.result_table({**scored, "victim": "b2"})
+  assert "victim     b2, another than the one attacked, a1\n" in other
+
+
+def test_files_are_as_readable_as_the_user_wants_them(tmp_path):
+  before = os.umask(0o027)
+  try:
+    with files.whole(tmp_path / "result.json") as path:
+      path.write_text("{}")
+  finally:
+    os.umask(before)
+  assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o640
+
+
 def test_the_grid_shows_means_intervals_and_gaps():
   def seeds(*values):
     return [{"surrogate": {"accuracy_top1": _estimate(v),

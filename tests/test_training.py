@@ -168,6 +168,16 @@ def test_a_checkpoint_of_another_student_is_refused(tmp_path, other):
   assert state(student)[:len(before)] == before
 
 
+def test_a_checkpoint_of_another_backend_is_refused(tmp_path):
+  path = tmp_path / "c.npz"
+  fit(make_student(Supervised()), path)
+  with np.load(path) as saved:
+    arrays = {**saved, "backend": np.array("theano")}
+  np.savez(path, **arrays)
+  with pytest.raises(InputError, match="was written on theano"):
+    fit(make_student(Supervised()), path)
+
+
 @pytest.mark.parametrize("steps, every, epoch", [
     (12, 5, 4), (12, 12, 12), (12, 99, 12), (12, 1, 1), (7, 3, 1), (9, 4, 3)])
 def test_epochs_are_the_largest_divisor(steps, every, epoch):

@@ -197,5 +197,8 @@ def test_any_function_can_be_a_victim(tmp_path, dataset, parts):
           dataset, parts, surroundings(tmp_path)).fingerprint
       for function in (brightness, darkness) for mark in ("", "v2")}
   assert len(prints) == 4
+  # Scores are another answer if the same numbers are taken for logits.
+  assert Function(function=brightness, outputs="logits")(
+      dataset, parts, surroundings(tmp_path)).fingerprint not in prints
   with pytest.raises(InputError, match="by reference"):
     Function(function="brightness")(dataset, parts, surroundings(tmp_path))

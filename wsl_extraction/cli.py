@@ -7,6 +7,7 @@ error says what, where, and what to do), 130 interrupted, 1 a defect.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pathlib
 import re
@@ -140,6 +141,7 @@ def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
     InputError: One of them cannot be read, with file and line.
   """
   gin.clear_config()
+  logging.getLogger().addFilter(_is_worth_logging)
   for folder in _search_path():
     gin.add_config_file_search_path(folder)
   for path in files:
@@ -157,6 +159,11 @@ def _search_path() -> tuple[str, str]:
   """The folders below which gin files are found beside the current one."""
   package = pathlib.Path(wsl_extraction.__file__).parent
   return str(package), str(package.parent)
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+  # Gin logs as an error each place where it looks for a file in vain.
+  return record.module != "resource_reader"
 
 
 def _bind(binding: str, imports: Sequence[str]) -> None:

@@ -5,7 +5,9 @@ r"""Scores a saved surrogate: accuracy on the task, fidelity to the victim.
       --surrogate=copy.keras --output=scores.json
 
 The gin file gives data set, split and victim; with --workdir they are those of
-that run. Asking the victim here is measurement and charges no attacker.
+that run, as far as --gin_bindings leave them. A victim that is trained on the
+private part is another one where that part is another, and the table says so.
+Asking the victim here is measurement and charges no attacker.
 """
 
 from __future__ import annotations
@@ -51,13 +53,29 @@ def main() -> None:
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
   result = {"surrogate_file": path, **devices.describe(),
-            "dataset": {"name": dataset.name, "test": len(parts.test)},
+            "dataset": {"name": dataset.name,
+                        "fingerprint": dataset.fingerprint,
+                        "test": len(parts.test)},
+            "victim": victim.fingerprint, **_attacked(path),
             **experiments.examine(surrogate, victim, parts.test)}
   text = runs.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
     with files.whole(flags.FLAGS.output) as temporary:
       temporary.write_text(text)
   cli.show(tables.result_table(json.loads(text)))
+
+
+def _attacked(surrogate: str) -> dict[str, str]:
+  """The victim of the run that made the surrogate, if it is known."""
+  from wsl_extraction.report import runs
+
+  if not flags.FLAGS.workdir:
+    return {}
+  run = runs.RunFolder(flags.FLAGS.workdir)
+  result = run.read_json("result.json")
+  if not result or pathlib.Path(surrogate) != run.surrogate:
+    return {}
+  return {"attacked": result["victim"]}
 
 
 def _adopt_run() -> None:

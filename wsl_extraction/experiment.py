@@ -227,9 +227,11 @@ def examine(surrogate: keras.Model, victim: Victim,
     "oracle" with accuracy_top1 and accuracy_top5, and "surrogate" with the
     same and fidelity_top1 and fidelity_top5; see `metrics.fidelity`.
   """
+  # Logits where there are any: small scores would be rounded to equal zeros.
+  access = Access.LOGITS if victim.outputs == "logits" else Access.SCORES
   examiner = Oracle(
       victim.predict, outputs=victim.outputs, input_shape=victim.input_shape,
-      num_classes=victim.num_classes, access=Access.SCORES)
+      num_classes=victim.num_classes, access=access)
   answers = Response.join([
       examiner.query(test.images[start:start + 1024])
       for start in range(0, len(test), 1024)])

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 
 from wsl_extraction.errors import InputError
@@ -30,10 +30,11 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: writers such as Keras choose the format by it.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
+    name = f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    # Not by `tempfile`, whose files no one else may read.
+    os.close(os.open(path.parent / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY,
+                     0o666))
+    temporary = path.parent / name
     yield temporary
     with open(temporary, "rb+") as written:
       os.fsync(written.fileno())

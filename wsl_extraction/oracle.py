@@ -104,7 +104,10 @@ class Ledger:
 
     Raises:
       BudgetExceeded: They are more than what is left.
+      InputError: They are fewer than none.
     """
+    if rows < 0:
+      raise InputError(f"{rows} rows cannot be charged; give 0 or more")
     with self._lock:
       if self._budget is not None and self._spent + rows > self._budget:
         raise BudgetExceeded(

@@ -6,15 +6,18 @@ r"""Runs the grid of a table, as far as it has not been run, and prints it.
 Each cell and seed is a run of `train` in a folder of its own below --workdir.
 The same command goes on where an interrupted one stopped; when nothing is
 missing it runs nothing and prints the same table, which is also written to
-table.md there.
+table.md there. Results of other settings than those of the gin files are
+refused. --gin_bindings are those of the table, not of its runs.
 """
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -35,6 +38,9 @@ def main() -> None:
   if not flags.FLAGS.workdir:
     raise InputError("no folder for the results is named; give --workdir, such "
                      "as --workdir=runs/mnist5k")
+  if flags.FLAGS.seed is not None:
+    raise InputError("--seed is for single runs; the seeds of a table are "
+                     "Grid.seeds")
   root = pathlib.Path(flags.FLAGS.workdir)
   cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
   try:
@@ -44,6 +50,7 @@ def main() -> None:
                      "such as gin/tables/mnist5k.gin") from error
   grid = cli.built(configurable)
   missing = [run for run in grid.runs() if _result(run, root) is None]
+  _refuse_others(grid, root, missing)
   start = time.monotonic()
   for done, run in enumerate(missing):
     _say(run, done, len(missing), start)
@@ -54,12 +61,31 @@ def main() -> None:
   print(table)
 
 
+def _refuse_others(grid: grids.Grid, root: pathlib.Path,
+                   missing: Sequence[grids.Run]) -> None:
+  """Refuses results of a configuration that is not the grid's."""
+  done = [run for run in grid.runs() if run not in missing]
+  if done:
+    # Imports the backend; a new grid needs none in this process.
+    cli.start()
+    importlib.import_module("wsl_extraction.experiment")
+  for run in done:
+    cli.configure([grid.methods[run.method]],
+                  [_budget(run), f"Experiment.seed = {run.seed}"])
+    with runs.RunFolder(run.folder(root)) as folder:
+      folder.prepare(gin.config_str())
+
+
+def _budget(run: grids.Run) -> str:
+  return f"Experiment.budget = {run.budget}"
+
+
 def _train(gin_file: str, run: grids.Run, root: pathlib.Path) -> None:
   # A process each, so that no run sees the compiled code, the random state or
   # the memory of another.
   arguments = [
       f"--gin_file={gin_file}", f"--workdir={run.folder(root)}",
-      f"--gin_bindings=Experiment.budget = {run.budget}", f"--seed={run.seed}"]
+      f"--gin_bindings={_budget(run)}", f"--seed={run.seed}"]
   for name in ("data_dir", "cache_dir"):
     if flags.FLAGS[name].value:
       arguments.append(f"--{name}={flags.FLAGS[name].value}")

@@ -55,7 +55,9 @@ def main() -> None:
     result = None
     if run.config.exists():
       run.prepare(config)
-      result = run.read_json("result.json")
+      # Without its surrogate a run is not finished; the checkpoint has it.
+      if run.surrogate.exists():
+        result = run.read_json("result.json")
     if result is None:
       result = _extract(experiment, run, config, start)
     cli.show(f"{tables.result_table(result)}\n\n{run.path}")
@@ -123,6 +125,7 @@ def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,
       "access": experiment.access.name.lower(),
       "k": experiment.k,
       "decimals": experiment.decimals,
+      "dtype": experiment.dtype,
       "budget": experiment.budget,
       "queries": extraction.queries,
       "dataset": {

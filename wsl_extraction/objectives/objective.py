@@ -67,7 +67,8 @@ class Objective(abc.ABC):
       "logits" [n, c] and whatever `__call__` reads.
     """
     del seed
-    return keras.Model(network.input, {"logits": network.output})
+    images, logits = ends(network)
+    return keras.Model(images, {"logits": logits})
 
   @abc.abstractmethod
   def __call__(self, network: keras.Model, batch: Batch,
@@ -194,6 +195,21 @@ class _MeanOverReplicas(keras.losses.Loss):
   def call(self, y_true, y_pred):
     del y_true
     return y_pred
+
+
+def ends(network: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+  """The network's input [n, h, w, d] and its output [n, c].
+
+  Raises:
+    InputError: It has no graph of layers to extend, or several ends.
+  """
+  try:
+    (images,), (logits,) = network.inputs, network.outputs
+  except (AttributeError, TypeError, ValueError) as error:
+    raise InputError(
+        f"network {network.name!r} has not one input and one output that are "
+        "known; make it of layers that begin with keras.Input") from error
+  return images, logits
 
 
 def penultimate(network: keras.Model) -> keras.KerasTensor:

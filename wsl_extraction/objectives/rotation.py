@@ -13,6 +13,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import (
     Classification,
     Objective,
+    ends,
     penultimate,
 )
 
@@ -81,8 +82,8 @@ class Rotation(Objective):
         4, dtype="float32", name="rotation",
         kernel_initializer=keras.initializers.GlorotUniform(seed=seed))
     turns = head(penultimate(network))
-    return keras.Model(
-        network.input, {"logits": network.output, "rotation": turns})
+    images, logits = ends(network)
+    return keras.Model(images, {"logits": logits, "rotation": turns})
 
   def __call__(self, network, batch, training):
     images = batch["labeled"]

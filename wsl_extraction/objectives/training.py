@@ -88,6 +88,7 @@ class Checkpoint(keras.callbacks.Callback):
   def on_epoch_end(self, epoch, logs=None):
     arrays = {f"{index:05d}": ops.convert_to_numpy(variable) for index, variable
               in enumerate(_variables(self.model))}
+    arrays["backend"] = np.array(keras.backend.backend())
     with files.whole(self.path) as temporary, open(temporary, "wb") as file:
       np.savez(file, **arrays)
 
@@ -110,11 +111,16 @@ class Checkpoint(keras.callbacks.Callback):
       with open(self.path, "rb") as file, zipfile.ZipFile(file):
         file.seek(0)
         with np.load(file, allow_pickle=False) as saved:
-          arrays = [saved[name] for name in saved.files]
+          backend = str(saved["backend"])
+          arrays = [saved[name] for name in saved.files if name != "backend"]
     except (
         OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
       raise InputError(f"checkpoint {self.path} is damaged ({error}); delete "
                        "it to train again from the responses kept") from error
+    if backend != keras.backend.backend():
+      raise InputError(f"checkpoint {self.path} was written on {backend}, this "
+                       f"is {keras.backend.backend()}; set KERAS_BACKEND or "
+                       "choose another folder")
     if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
       raise InputError(f"checkpoint {self.path} is of another network, "
                        "objective or optimizer; choose another folder")

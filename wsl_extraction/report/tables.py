@@ -31,7 +31,7 @@ def result_table(result: Mapping[str, Any]) -> str:
     result: The fields of result.json: attack, access, status, queries,
       budget (None: unlimited), seconds, and `oracle` and `surrogate`, each
       {figure: {"value", "low", "high"}} in 0..1. What is missing or None is
-      shown as "-".
+      shown as "-". Of `evaluate`: what was scored, in place of the attack.
 
   Returns:
     Lines without a newline at the end: what was run, then a row each for
@@ -49,6 +49,8 @@ def result_table(result: Mapping[str, Any]) -> str:
 
 
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+  if "surrogate_file" in result:
+    return _scored(result)
   budget = result.get("budget")
   limit = "no limit" if budget is None else f"a budget of {budget}"
   seconds = result.get("seconds")
@@ -58,6 +60,17 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("status", _said(result.get("status"))),
       ("queries", f"{_said(result.get('queries'))} of {limit}"),
       ("seconds", "-" if seconds is None else _seconds(seconds)),
+  ]
+
+
+def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+  data, victim = result["dataset"], result["victim"]
+  if result.get("attacked", victim) != victim:
+    victim += f", another than the one attacked, {result['attacked']}"
+  return [
+      ("surrogate", result["surrogate_file"]),
+      ("data set", f"{data['name']}, {data['test']} examples to test on"),
+      ("victim", victim),
   ]
 
 

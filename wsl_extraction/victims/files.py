@@ -62,7 +62,8 @@ class KerasFile:
 
     content = pathlib.Path(self.path).read_bytes()
     return Victim(predict, self.outputs, dataset.input_shape,
-                  dataset.num_classes, digest(content, self.value_range))
+                  dataset.num_classes,
+                  digest(content, self.outputs, self.value_range))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,8 @@ class Function:
       source = repr(type(bare))
     name = f"{bare.__module__}.{getattr(bare, '__qualname__', type(bare))}"
     return Victim(self.function, self.outputs, dataset.input_shape,
-                  dataset.num_classes, digest(name, source, self.fingerprint))
+                  dataset.num_classes,
+                  digest(name, source, self.outputs, self.fingerprint))
 
 
 def load(path: str | os.PathLike) -> keras.Model:
