@@ -50,6 +50,7 @@ def test_one_step(name, tmp_path, monkeypatch):
       f"Experiment.dataset = {str(stand_in(dataset_name, tmp_path))!r}",
       "Experiment.budget = 8", "Split.private = 20", "Split.pool = 20",
       "Split.test = 20", "STEPS = 1", "Trained.steps = 1",
+      "resnet_v2.resnet_v2.depth = 8",
       "Trained.batch_size = 8", "Learning.batch_size = 8",
       "Learning.unlabeled_batch_size = 8"])
   experiment = cli.built(experiments.Experiment)
