@@ -127,6 +127,10 @@ CASES = {
         "arguments": RUN,
         "prepare": run_with(result_json=None, checkpoint_npz=None,
                             responses_sqlite=b"garbage" * 500)},
+    "responses taken away from their checkpoint": {
+        "said": ("run/responses.sqlite is missing", "put it back"),
+        "arguments": RUN,
+        "prepare": run_with(result_json=None, responses_sqlite=None)},
     "damaged checkpoint": {
         "said": ("run/checkpoint.npz is damaged", "delete it"),
         "arguments": RUN,

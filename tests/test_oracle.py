@@ -252,6 +252,7 @@ def test_half_precision_probabilities_pass():
     ({"access": "top_k", "k": 0}, "k is 0"),
     ({"access": "scores", "k": 2}, "only access 'top_k'"),
     ({"access": "scores", "decimals": -1}, "decimals"),
+    ({"access": "scores", "decimals": True}, "decimals is True"),
     ({"access": "scores", "dtype": "int8"}, "dtype"),
     ({"access": "scores", "outputs": "odds"}, "odds"),
 ])

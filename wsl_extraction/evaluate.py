@@ -81,7 +81,7 @@ def _attacked(surrogate: str) -> dict[str, str]:
 def _adopt_run() -> None:
   """Takes configuration and surrogate from --workdir where none is given."""
   if flags.FLAGS.workdir:
-    folder = pathlib.Path(flags.FLAGS.workdir)
+    folder = pathlib.Path(flags.FLAGS.workdir).expanduser()
     if not (folder / "config.gin").is_file():
       raise InputError(f"{folder} is no run folder; give one that `train` has "
                        "written")

@@ -155,7 +155,8 @@ class Experiment:
         "access": self.access, "k": self.k, "num_classes": victim.num_classes,
         "decimals": self.decimals, "revealed dtype": self.dtype,
         "victim": victim.fingerprint,
-        "data set": f"{dataset.name} {dataset.fingerprint}"}
+        # Not its name, which may be one of several paths to it.
+        "data set": dataset.fingerprint}
     new = not path.exists()
     try:
       return labels.LabelStore(path, identity, self.response_dtype)

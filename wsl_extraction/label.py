@@ -51,7 +51,7 @@ def main() -> None:
   victim = experiments.make_victim(
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
-  output = pathlib.Path(output)
+  output = pathlib.Path(output).expanduser()
   new = not output.exists()
   with (experiments.without_traces(output),
         experiment.store(output, victim, dataset) as store):

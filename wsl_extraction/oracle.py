@@ -360,7 +360,8 @@ class Oracle:
       raise InputError(f"k is {self.k!r}, but only access 'top_k' has a k; "
                        "leave it out or change the access")
     if self.decimals is not None and (
-        not isinstance(self.decimals, int) or self.decimals < 0):
+        not isinstance(self.decimals, int) or isinstance(self.decimals, bool)
+        or self.decimals < 0):
       raise InputError(f"decimals is {self.decimals!r}; give a whole number, 0 "
                        "or more, or None")
     if self.dtype not in (None, "float16", "float32", "float64"):

@@ -41,7 +41,7 @@ def main() -> None:
   if flags.FLAGS.seed is not None:
     raise InputError("--seed is for single runs; the seeds of a table are "
                      "Grid.seeds")
-  root = pathlib.Path(flags.FLAGS.workdir)
+  root = pathlib.Path(flags.FLAGS.workdir).expanduser()
   cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
   try:
     configurable = gin.get_configurable(grids.Grid)

@@ -69,6 +69,10 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   from wsl_extraction import files
   from wsl_extraction.report import callbacks
 
+  if run.checkpoint.exists() and not run.responses.exists():
+    raise InputError(
+        f"{run.responses} is missing, on which {run.checkpoint} was trained; "
+        "put it back, or delete the folder to pay for the responses again")
   dataset, parts = experiment.data()
   experiment.check(dataset, parts)
   victim = experiments.make_victim(

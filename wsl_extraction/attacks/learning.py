@@ -125,9 +125,16 @@ class Learning(Attack):
       entries |= transfer.response_entries(
           self._ask(oracle, entries["labeled"]), oracle.num_classes)
     rest = self._rest(pool, chosen)
-    self._train(student, transfer.batches(
-        entries, self.steps, self.batch_size, ordering, rest,
-        self.unlabeled_batch_size), surroundings)
+    unlabeled = self.unlabeled_batch_size if len(rest) else 0
+    training.fit(
+        student,
+        transfer.batches(entries, self.steps, self.batch_size, ordering, rest,
+                         unlabeled),
+        self.steps, checkpoint_every=self.checkpoint_every,
+        checkpoint=(surroundings.folder / "checkpoint.npz"
+                    if surroundings.folder else None),
+        callbacks=surroundings.callbacks(
+            self.steps, self.objective.images(self.batch_size, unlabeled)))
     return Extraction(student.network, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(chosen), "pool": len(pool),
                        "parameters": student.network.count_params()})
@@ -161,17 +168,8 @@ class Learning(Attack):
         oracle.query(images[start:start + self.query_batch_size])
         for start in range(0, len(images), self.query_batch_size)])
 
-  def _rest(self, pool: Examples, chosen: np.ndarray) -> np.ndarray | None:
-    if "unlabeled" not in self.objective.needs or not self.unlabeled_batch_size:
-      return None
-    rest = np.ones(len(pool), bool)
+  def _rest(self, pool: Examples, chosen: np.ndarray) -> np.ndarray:
+    """Images of which nothing is known, none where no objective reads them."""
+    rest = np.full(len(pool), "unlabeled" in self.objective.needs)
     rest[chosen] = False
     return pool.images[rest]
-
-  def _train(self, student: Student, batches, surroundings: Surroundings):
-    folder = surroundings.folder
-    images = self.objective.images(self.batch_size, self.unlabeled_batch_size)
-    training.fit(
-        student, batches, self.steps, checkpoint_every=self.checkpoint_every,
-        checkpoint=folder / "checkpoint.npz" if folder else None,
-        callbacks=surroundings.callbacks(self.steps, images))

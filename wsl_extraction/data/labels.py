@@ -265,7 +265,7 @@ class LabelStore:
       elif isinstance(error, sqlite3.OperationalError):
         remedy = "choose a path that can be read and written"
       else:
-        remedy = ("the file is damaged: restore a copy, or move it away to "
+        remedy = ("the file is damaged: restore a copy, or begin a new one to "
                   "pay for its responses again")
       raise InputError(f"label store {self.path}: {text}; {remedy}") from error
 
