@@ -67,8 +67,9 @@ clean:  ## remove what the targets above wrote, except .venv and runs
 	  if [ "$$(version $(BIN))" != "$$('$(PYTHON)' -c \
 	    'import sys; print(sys.version_info[:2])')" ]; then \
 	    echo 'making .venv'; '$(PYTHON)' -m venv --clear .venv; fi
-	$(PIP) install -r requirements.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo 'installing what requirements.txt names (some minutes)'
+	@$(PIP) install --quiet --progress-bar=off -r requirements.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/docs-installed: .venv/installed
