@@ -1,7 +1,7 @@
 """What the package's settings of TensorFlow on CPUs are worth.
 
 Images a second through the network in the surrogate's training of
-gin/rotation.gin (384 a step: 96 images, four turns each). The package sets
+gin/rotation.gin (256 a step: 64 images, four turns each). The package sets
 TF_CPU_ALLOCATOR_USE_BFC=true and TF_ENABLE_ONEDNN_OPTS=1 unless the user has
 set them, and compiles with XLA only where there is an accelerator. Each row is
 a process of its own.
