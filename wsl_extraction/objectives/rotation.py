@@ -86,12 +86,12 @@ class Rotation(Objective):
     return keras.Model(images, {"logits": logits, "rotation": turns})
 
   def __call__(self, network, batch, training):
-    images = batch["labeled"]
+    # Turning and joining bytes have no fast kernels on CPUs.
+    images = ops.cast(batch["labeled"], "float32")
     count = ops.shape(images)[0]
     if "unlabeled" in batch:
-      images = ops.concatenate([images, batch["unlabeled"]])
-    # Turning bytes has no fast kernel on CPUs.
-    images = ops.cast(images, "float32")
+      images = ops.concatenate(
+          [images, ops.cast(batch["unlabeled"], "float32")])
     seen = network(four_turns(images), training=training)
     total = ops.shape(images)[0]
     turns = ops.repeat(ops.arange(4), total)
