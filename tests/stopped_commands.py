@@ -163,10 +163,15 @@ class Command:
     Returns:
       The exit status and the standard error.
     """
+    before = self._traces()
     with self.start() as process:
       try:
         end = time.monotonic() + PATIENCE
-        while not self._stands_at(process, moment, pause):
+        while not self._stands_at(process, moment, pause) or (
+            # Its own work must have begun: what an earlier one left may be at
+            # the moment already, and Python that starts knows no Ctrl-C yet.
+            blow == signal.SIGINT and self._traces() == before):
+          process.send_signal(signal.SIGCONT)
           assert process.poll() is None, (
               "it ended before its moment", *process.communicate())
           assert time.monotonic() < end, "the moment did not come"
@@ -177,6 +182,11 @@ class Command:
       finally:
         process.kill()
     return process.returncode, err
+
+  def _traces(self):
+    """What changes with each checkpoint, and with each batch asked."""
+    paths = (self.run / "checkpoint.npz", self.folder / "victim.log")
+    return [path.stat().st_mtime_ns for path in paths if path.exists()]
 
   def _stands_at(self, process, moment, pause):
     if not moment(self):

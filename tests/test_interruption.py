@@ -162,7 +162,7 @@ def moments(program, backend, rng):
   return [*strikes,
           (in_training(rng.randint(2, STEPS // 4)), kill),
           (in_checkpoint, kill),
-          (in_training(STEPS // 3, 2 * STEPS // 3), ctrl_c),
+          (in_training(STEPS // 3), ctrl_c),
           (after_training, kill)]
 
 
