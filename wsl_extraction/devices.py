@@ -164,6 +164,12 @@ def describe() -> dict[str, Any]:
 def _device_names() -> list[str]:
   import keras
 
+  if keras.backend.backend() == "torch":
+    # Keras' distribution knows nothing of torch.
+    import torch
+
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return names or ["cpu:0"]
   return [str(name) for name in keras.distribution.list_devices()]
 
 
