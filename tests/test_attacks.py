@@ -12,15 +12,18 @@ import pytest
 from wsl_extraction import devices
 from wsl_extraction.attacks.attack import Status, Surroundings
 from wsl_extraction.attacks.learning import Learning
-from wsl_extraction.data import preprocess
+from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation, LogitMatching
+from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.oracle import Access, AccessDenied, Ledger, Oracle
+from wsl_extraction.strategies.coverage import KCenter
 from wsl_extraction.strategies.random import Random
+from wsl_extraction.strategies.uncertainty import Margin
 
 SHAPE, CLASSES, POOL, BUDGET = (8, 8, 1), 3, 60, 24
 
@@ -48,6 +51,13 @@ ATTACKS = {
     "logit matching": Row(learning(LogitMatching()), Access.LOGITS, BUDGET),
     "rotation": Row(
         learning(Rotation(base=Distillation())), Access.LABEL, BUDGET),
+    "mixmatch": Row(learning(MixMatch()), Access.LABEL, BUDGET),
+    "active learning": Row(
+        learning(Distillation(), strategy=Margin(), rounds=3),
+        Access.LABEL, BUDGET),
+    "active and semi-supervised": Row(
+        learning(MixMatch(), strategy=KCenter(), rounds=2), Access.LABEL,
+        BUDGET),
 }
 
 
@@ -178,12 +188,36 @@ def linear_network(input_shape, num_classes, value_range, seed):
           keras.layers.Flatten()(x)))
 
 
-def test_unlabelled_images_are_those_that_were_not_asked_about():
-  attack = ATTACKS["rotation"].attack
-  chosen = np.arange(10)
-  rest = attack._rest(pool(), chosen)
-  np.testing.assert_array_equal(rest, pool().images[10:])
-  assert not len(ATTACKS["distillation"].attack._rest(pool(), chosen))
+def spied_batches(monkeypatch, attack, **kwargs):
+  """What an attack hands to `transfer.batches`, training by training."""
+  handed = []
+  real = transfer.batches
+
+  def spy(entries, steps, batch_size, seed, unlabeled, unlabeled_batch_size):
+    handed.append({**entries, "steps": steps, "unlabeled": unlabeled})
+    return real(entries, steps, batch_size, seed, unlabeled,
+                unlabeled_batch_size)
+
+  monkeypatch.setattr(transfer, "batches", spy)
+  run(attack, **kwargs)
+  return handed
+
+
+def rows(images):
+  return {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize("name", ["rotation", "mixmatch"])
+def test_unlabelled_images_are_those_that_were_not_asked_about(
+    monkeypatch, name):
+  seen = []
+  (one,) = spied_batches(monkeypatch, ATTACKS[name].attack, seen=seen)
+  assert rows(one["labeled"]) == rows(np.concatenate(seen))
+  assert len(one["unlabeled"]) == POOL - BUDGET
+  assert rows(one["unlabeled"]) == (
+      rows(pool().images) - rows(one["labeled"]))
+  (plain,) = spied_batches(monkeypatch, ATTACKS["distillation"].attack)
+  assert not len(plain["unlabeled"])
 
 
 def test_random_choices_are_distinct_and_nested():

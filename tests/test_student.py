@@ -16,6 +16,7 @@ from wsl_extraction import devices
 from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation
+from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Student, Supervised
 from wsl_extraction.objectives.rotation import Rotation
 
@@ -24,6 +25,8 @@ OBJECTIVES = {
     "supervised": Supervised(),
     "distillation": Distillation(),
     "rotation": Rotation(base=Distillation()),
+    # Of which nothing is mixed, so that nothing is random.
+    "mixmatch": MixMatch(alpha=1e-6, ramp_steps=2),
 }
 
 

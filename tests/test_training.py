@@ -10,6 +10,7 @@ from wsl_extraction.data.preprocess import Augment
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
+from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Student, Supervised
 from wsl_extraction.objectives.rotation import Rotation
 
@@ -19,12 +20,15 @@ OBJECTIVES = {
     "supervised": Supervised(),
     "distillation": Distillation(temperature=1.5),
     "rotation": Rotation(base=Distillation()),
+    "mixmatch": MixMatch(ramp_steps=STEPS),
 }
 OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(
         keras.optimizers.schedules.CosineDecay(0.1, STEPS), momentum=0.9,
         nesterov=True),
     "adam": lambda: keras.optimizers.Adam(0.01),
+    "averaged": lambda: keras.optimizers.Adam(
+        0.01, use_ema=True, ema_momentum=0.9),
 }
 
 

@@ -108,11 +108,16 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
   from wsl_extraction.attacks.attack import Surroundings
   from wsl_extraction.report import callbacks
 
+  def shown_and_recorded(name: str, *size: int) -> list[Any]:
+    shown = callbacks.Progress(name, *size)
+    if name != "surrogate":
+      return [shown]
+    return [callbacks.MetricsFile(run.metrics),
+            callbacks.TensorBoard(run.events), shown]
+
   surroundings = Surroundings(
       value_range=dataset.value_range, folder=run.path,
-      callbacks=lambda *size: [callbacks.MetricsFile(run.metrics),
-                               callbacks.TensorBoard(run.events),
-                               callbacks.Progress("surrogate", *size)],
+      callbacks=shown_and_recorded,
       compile_options=devices.compile_options())
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
 

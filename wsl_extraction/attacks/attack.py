@@ -50,16 +50,18 @@ class Surroundings:
     value_range: The range of the images' values.
     folder: Where a checkpoint may be kept, so that a call after an
       interruption goes on; None keeps nothing.
-    callbacks: Called with the steps of a training and the images that go
-      through the network in each, gives Keras callbacks for it.
+    callbacks: Called with the name of a training ("surrogate" for the last
+      one), its steps and the images that it learns from in each, gives Keras
+      callbacks for it.
     compile_options: For Keras' `compile`, beside the optimizer; see
       `devices.compile_options`.
   """
 
   value_range: tuple[float, float] = (0.0, 255.0)
   folder: pathlib.Path | None = None
-  callbacks: Callable[[int, int], Sequence[keras.callbacks.Callback]] = (
-      lambda steps, images: ())
+  callbacks: Callable[
+      [str, int, int], Sequence[keras.callbacks.Callback]] = (
+          lambda name, steps, images: ())
   compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

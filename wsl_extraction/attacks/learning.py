@@ -1,13 +1,19 @@
-"""Learning-based extraction: ask about some examples, train on the answers."""
+"""Learning-based extraction: ask about some examples, train on the answers.
+
+In rounds, a surrogate of the answers so far helps to choose the next examples.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from keras import ops
 
+from wsl_extraction.attacks import rounds
 from wsl_extraction.attacks.attack import (
     Attack,
     Extraction,
@@ -18,7 +24,12 @@ from wsl_extraction.data import transfer
 from wsl_extraction.data.datasets import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
-from wsl_extraction.objectives.objective import Objective, Student
+from wsl_extraction.objectives.objective import (
+    Objective,
+    Student,
+    ends,
+    penultimate,
+)
 from wsl_extraction.oracle import Access, Oracle, Response
 from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.strategy import Strategy
@@ -32,6 +43,12 @@ class Learning(Attack):
   the paper's baseline: it asks nothing and takes as many labels as the budget
   has rows.
 
+  With several rounds it is active learning: the budget is divided evenly among
+  them, the first asks at random, and before each other one a surrogate is
+  trained anew on all answers so far, by which the strategy chooses. Any
+  strategy goes with any objective; the unlabelled rest of the pool is learnt
+  from in all rounds where the objective reads it.
+
   Attributes:
     objective: What the surrogate minimises.
     network: Called with input_shape, num_classes, value_range and seed; gives
@@ -44,11 +61,17 @@ class Learning(Attack):
     augment: Called with seed; gives the layer through which all images of a
       training batch go; None leaves them alone.
     strategy: What to ask about.
+    rounds: How often to choose and ask; 1 asks all at once.
+    round_steps: Training steps before each round but the first; None is as
+      many as the last training has.
     query_batch_size: Rows sent to the oracle at once.
     checkpoint_every: Steps between two checkpoints, at most.
 
   References:
-    Jagielski et al. 2020, section 4.
+    Jagielski et al. 2020, section 4; 4.2 for unlabelled data.
+    Pal, Gupta, Shukla, Kanade, Shevade, Ganapathy. ActiveThief: Model
+      Extraction Using Active Learning and Unannotated Public Data. AAAI 2020
+      (rounds, with a surrogate trained from scratch in each).
   """
 
   objective: Objective
@@ -59,12 +82,17 @@ class Learning(Attack):
   unlabeled_batch_size: int = 64
   augment: Callable[..., keras.layers.Layer] | None = None
   strategy: Strategy = dataclasses.field(default_factory=Random)
+  rounds: int = 1
+  round_steps: int | None = None
   query_batch_size: int = 256
   checkpoint_every: int = 100
 
   def __post_init__(self):
-    for name in ("steps", "batch_size", "query_batch_size", "checkpoint_every"):
+    for name in ("steps", "batch_size", "rounds", "round_steps",
+                 "query_batch_size", "checkpoint_every"):
       value = getattr(self, name)
+      if name == "round_steps" and value is None:
+        continue
       if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"Learning.{name} is {value!r}; give a whole number, "
                          "1 or more")
@@ -108,68 +136,139 @@ class Learning(Attack):
     if budget is not None and not 1 <= budget <= len(pool):
       raise InputError(f"the budget is {budget} queries; give a number from 1 "
                        f"to {len(pool)}, the size of the pool")
+    count = self._count(oracle, pool)
+    if self.rounds > count:
+      raise InputError(f"Learning.rounds is {self.rounds}, more than the "
+                       f"{count} queries; give fewer rounds or more queries")
+    self.objective.check(self.batch_size, self.unlabeled(len(pool) - count))
 
   def run(self, oracle, pool, seed, surroundings):
     # Independent streams: the choice of examples does not depend on how many
     # random numbers training takes.
-    choosing, building, ordering, turning = (
-        int(child.generate_state(1)[0] >> 1)
-        for child in np.random.SeedSequence(seed).spawn(4))
+    choosing, *of_training = _streams(seed)
+    run = _Run(self, oracle, pool, surroundings)
     # First: what cannot be built costs no query.
-    student = self._student(oracle, surroundings, building, turning)
-    chosen = self._choose(oracle, pool, choosing)
-    entries = {"labeled": pool.images[chosen]}
-    if self.reads_labels:
-      entries["labels"] = pool.labels[chosen]
-    if self.asks:
-      entries |= transfer.response_entries(
-          self._ask(oracle, entries["labeled"]), oracle.num_classes)
-    rest = self._rest(pool, chosen)
-    unlabeled = self.unlabeled_batch_size if len(rest) else 0
-    training.fit(
-        student,
-        transfer.batches(entries, self.steps, self.batch_size, ordering, rest,
-                         unlabeled),
-        self.steps, checkpoint_every=self.checkpoint_every,
-        checkpoint=(surroundings.folder / "checkpoint.npz"
-                    if surroundings.folder else None),
-        callbacks=surroundings.callbacks(
-            self.steps, self.objective.images(self.batch_size, unlabeled)))
+    student = run.student(of_training)
+    sizes = rounds.sizes(self._count(oracle, pool), self.rounds)
+    for number, size in enumerate(sizes):
+      if number == len(run.asked.chosen):
+        rng = np.random.default_rng([choosing, number] if number else choosing)
+        run.asked.add(self.strategy(
+            *run.seen(number, seed), size, rng, run.asked.all()))
+      run.ask(number)
+    run.train(student, self.rounds, of_training)
     return Extraction(student.network, oracle.ledger.spent, Status.DONE,
-                      {"labeled": len(chosen), "pool": len(pool),
+                      {"labeled": len(run.asked.all()), "pool": len(pool),
+                       "rounds": self.rounds,
                        "parameters": student.network.count_params()})
 
-  def _student(self, oracle: Oracle, surroundings: Surroundings,
-               building: int, turning: int) -> Student:
+  def _count(self, oracle: Oracle, pool: Examples) -> int:
+    """How many examples are chosen in all."""
+    budget = oracle.ledger.budget
+    return len(pool) if budget is None else budget
+
+  def unlabeled(self, rest: int) -> int:
+    """Unlabelled images in a step, when `rest` of the pool are left."""
+    reads = "unlabeled" in self.objective.needs
+    return self.unlabeled_batch_size if reads and rest else 0
+
+
+def _streams(*seed: int) -> list[int]:
+  """Seeds for choosing, building, ordering and augmenting."""
+  return [int(child.generate_state(1)[0] >> 1)
+          for child in np.random.SeedSequence(seed).spawn(4)]
+
+
+class _Run:
+  """One call of the attack: what it was given, and what it found out."""
+
+  def __init__(self, attack: Learning, oracle: Oracle, pool: Examples,
+               surroundings: Surroundings):
+    self.attack, self.oracle, self.pool = attack, oracle, pool
+    self.surroundings = surroundings
+    self.asked = rounds.Asked(surroundings.folder, len(pool))
+    self.answers: list[Response] = []
+
+  def student(self, seeds: Sequence[int]) -> Student:
+    """An untrained surrogate, ready to be trained."""
+    attack, (building, _, augmenting) = self.attack, seeds
     try:
-      network = self.network(
-          input_shape=oracle.input_shape, num_classes=oracle.num_classes,
-          value_range=surroundings.value_range, seed=building)
-      augment = self.augment(seed=turning) if self.augment else None
-      optimizer = self.optimizer()
+      network = attack.network(
+          input_shape=self.oracle.input_shape,
+          num_classes=self.oracle.num_classes,
+          value_range=self.surroundings.value_range, seed=building)
+      augment = attack.augment(seed=augmenting) if attack.augment else None
+      optimizer = attack.optimizer()
     except (TypeError, ValueError) as error:  # the user chose the parameters
       raise InputError("Learning's network, augment or optimizer cannot be "
                        f"made: {error}; mend its parameters") from error
     student = Student(
-        network, self.objective, seed=building + 1, augment=augment)
-    student.compile(optimizer, **surroundings.compile_options)
+        network, attack.objective, seed=building + 1, augment=augment)
+    student.compile(optimizer, **self.surroundings.compile_options)
     return student
 
-  def _choose(self, oracle: Oracle, pool: Examples, seed: int) -> np.ndarray:
-    budget = oracle.ledger.budget
-    count = len(pool) if budget is None else budget
-    uniform = np.broadcast_to(
-        1 / oracle.num_classes, (len(pool), oracle.num_classes))
-    return self.strategy(
-        uniform, np.zeros((len(pool), 0)), count, np.random.default_rng(seed))
+  def ask(self, number: int) -> None:
+    """Sends the examples of a round to the oracle."""
+    if not self.attack.asks:
+      return
+    images = self.pool.images[self.asked.chosen[number]]
+    size = self.attack.query_batch_size
+    self.answers += [self.oracle.query(images[start:start + size])
+                     for start in range(0, len(images), size)]
 
-  def _ask(self, oracle: Oracle, images: np.ndarray) -> Response:
-    return Response.join([
-        oracle.query(images[start:start + self.query_batch_size])
-        for start in range(0, len(images), self.query_batch_size)])
+  def seen(self, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [m, c] and features [m, f] of the pool, by a surrogate.
 
-  def _rest(self, pool: Examples, chosen: np.ndarray) -> np.ndarray:
-    """Images of which nothing is known, none where no objective reads them."""
-    rest = np.full(len(pool), "unlabeled" in self.objective.needs)
+    Uniform and none (f = 0) in the first round, before there is one.
+    """
+    classes = self.oracle.num_classes
+    if not number:
+      return (np.broadcast_to(1 / classes, (len(self.pool), classes)),
+              np.zeros((len(self.pool), 0)))
+    _, *of_training = _streams(seed, number)
+    student = self.student(of_training)
+    self.train(student, number, of_training)
+    images, logits = ends(student.network)
+    looking = keras.Model(images, [penultimate(student.network), logits])
+    features, logits = looking.predict(
+        self.pool.images, batch_size=256, verbose=0)
+    probabilities = ops.convert_to_numpy(ops.softmax(np.float32(logits)))
+    return probabilities, np.float32(features)
+
+  def train(self, student: Student, number: int, seeds: Sequence[int]) -> None:
+    """Trains on all answers so far, before round `number` or after the last."""
+    attack, chosen = self.attack, self.asked.all()
+    last = number == attack.rounds
+    rest = np.ones(len(self.pool), bool)
     rest[chosen] = False
-    return pool.images[rest]
+    unlabeled = attack.unlabeled(np.count_nonzero(rest))
+    steps = attack.steps if last else attack.round_steps or attack.steps
+    training.fit(
+        student,
+        transfer.batches(
+            self._entries(chosen), steps, attack.batch_size, seeds[1],
+            self.pool.images[rest & bool(unlabeled)], unlabeled),
+        steps, checkpoint_every=attack.checkpoint_every,
+        checkpoint=self._checkpoint(number, last),
+        callbacks=self.surroundings.callbacks(
+            "surrogate" if last else f"round {number + 1}/{attack.rounds}",
+            steps, attack.objective.images(attack.batch_size, unlabeled)))
+
+  def _checkpoint(self, number: int, last: bool) -> pathlib.Path | None:
+    if not self.surroundings.folder:
+      return None
+    # Those before a round are of no use once it has chosen.
+    for old in range(1, number):
+      (self.surroundings.folder / f"round_{old + 1}.npz").unlink(
+          missing_ok=True)
+    name = "checkpoint.npz" if last else f"round_{number + 1}.npz"
+    return self.surroundings.folder / name
+
+  def _entries(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    entries = {"labeled": self.pool.images[chosen]}
+    if self.attack.reads_labels:
+      entries["labels"] = self.pool.labels[chosen]
+    if self.answers:
+      entries |= transfer.response_entries(
+          Response.join(self.answers), self.oracle.num_classes)
+    return entries

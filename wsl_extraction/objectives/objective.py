@@ -8,7 +8,13 @@ A batch is a dictionary; which entries it needs depends on the objective:
                a constant (logits where they are revealed, log-probabilities
                elsewhere; -inf at probability zero)
   "revealed"   uint8 [b, c], 1 at the classes whose score the oracle revealed
-  "unlabeled"  images [m, h, w, d] of which nothing is known
+  "unlabeled"  images [m, h, w, d] of which nothing is known; an objective gets
+               [views * m, h, w, d], all of one augmentation before the next
+
+`Student` adds what an objective may use and no data set holds:
+
+  "step"       int32 scalar, the steps done before this one
+  "seeds"      a `keras.random.SeedGenerator`, kept with the training's state
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from wsl_extraction.errors import InputError
@@ -50,10 +57,24 @@ class Objective(abc.ABC):
     """The least access level (a name of `oracle.Access`) that will do."""
     return "label"
 
+  @property
+  def views(self) -> int:
+    """How many augmentations of each unlabelled image it is given."""
+    return 1
+
   def images(self, labeled: int, unlabeled: int) -> int:
-    """How many images of a batch go through the network in one step."""
+    """How many images of a batch it learns from in one step."""
     del unlabeled
     return labeled
+
+  def check(self, labeled: int, unlabeled: int) -> None:
+    """Raises InputError where it cannot learn from batches of these sizes.
+
+    Args:
+      labeled: Labelled images in a batch.
+      unlabeled: Unlabelled ones, 0 where there are none.
+    """
+    del labeled, unlabeled
 
   def extend(self, network: keras.Model, seed: int) -> keras.Model:
     """The network with what training needs beside its logits.
@@ -141,7 +162,8 @@ class Student(keras.Model):
       network: Maps images to logits.
       objective: What to minimise.
       augment: Applied to all images of a training batch.
-      seed: Of the initial weights that the objective adds.
+      seed: Of the initial weights that the objective adds, and of what it
+        draws.
       **kwargs: Of `keras.Model`.
     """
     # Without autocast: under bfloat16 the targets would be rounded, and images
@@ -150,12 +172,15 @@ class Student(keras.Model):
     self.network = network
     self.objective = objective
     self.extended = objective.extend(network, seed)
-    self.augment = augment or keras.layers.Identity()
+    self.augment = augment or keras.layers.Identity(autocast=False)
     # An own counter: optimizer.iterations cannot be read inside a jax step.
     # An integer: a float would be autocast, and bfloat16 stops at 256.
     self.step = self.add_weight(
         shape=(), dtype="int32", initializer="zeros", trainable=False,
         aggregation="only_first_replica", name="step")
+    # On torch, seeds that are close give shifted copies of one stream.
+    self.seeds = keras.random.SeedGenerator(
+        int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1))
     self.term_means = [
         keras.metrics.Mean(name=name) for name in objective.terms]
     self._total = _MeanOverReplicas(name="mean_over_replicas")
@@ -164,9 +189,19 @@ class Student(keras.Model):
   def call(self, inputs, training=False):
     if not isinstance(inputs, Mapping):
       return self.network(inputs, training=training)
-    images = {name: self.augment(inputs[name], training=training)
-              for name in ("labeled", "unlabeled") if name in inputs}
-    return self.objective(self.extended, {**inputs, **images}, training)
+    batch = {**inputs, "step": self.step, "seeds": self.seeds}
+    batch["labeled"] = self.augment(inputs["labeled"], training=training)
+    if "unlabeled" in inputs:
+      batch["unlabeled"] = self._views(inputs["unlabeled"], training)
+    return self.objective(self.extended, batch, training)
+
+  def _views(self, images, training):
+    views = [self.augment(images, training=training)
+             for _ in range(self.objective.views)]
+    if len(views) == 1:
+      return views[0]
+    # Joining bytes has no fast kernels on CPUs.
+    return ops.concatenate([ops.cast(view, "float32") for view in views])
 
   def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None,
                    training=True):
@@ -223,6 +258,6 @@ def penultimate(network: keras.Model) -> keras.KerasTensor:
       or last.activation is not keras.activations.linear):
     raise InputError(
         f"network {network.name!r} ends in {last.name!r} "
-        f"({type(last).__name__}); a rotation head needs a network that ends "
-        "in a dense layer without activation, which gives logits")
+        f"({type(last).__name__}); its features are needed: give a network "
+        "that ends in a dense layer without activation, which gives logits")
   return last.input

@@ -32,6 +32,10 @@ def fit(student: Student, batches: Any, steps: int, *,
   last checkpoint, with the same batches and random numbers as if nothing had
   happened: the weights come out equal to the last bit (on one kind of CPU).
 
+  An optimizer with `use_ema` keeps exponential averages of the weights; they
+  take the weights' place at the end. Batch normalisation's statistics are
+  averages of the same kind, by its momentum, and stay.
+
   Args:
     student: Compiled and otherwise new; its state is overwritten by the
       checkpoint's.
@@ -59,6 +63,8 @@ def fit(student: Student, batches: Any, steps: int, *,
     # as done; what they record too much they drop when it is repeated.
     callbacks = [*callbacks, writer]
   if done == steps:
+    # As `fit` ends: with averages of the weights, if the optimizer keeps any.
+    student.optimizer.finalize_variable_values(student.trainable_variables)
     return
   # An execution must not reach beyond its epoch.
   student.steps_per_execution = _largest_divisor(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from wsl_extraction.strategies.strategy import Strategy
+from wsl_extraction.strategies.strategy import Strategy, unasked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +15,6 @@ class Random(Strategy):
   that budgets are compared on nested transfer sets.
   """
 
-  def __call__(self, probabilities, features, n, rng):
+  def choose(self, probabilities, features, n, rng, asked):
     del features
-    return rng.permutation(len(probabilities))[:n]
+    return unasked(len(probabilities), asked, rng)[:n]

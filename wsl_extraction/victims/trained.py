@@ -108,4 +108,6 @@ def _description(part: keras.layers.Layer | keras.optimizers.Optimizer) -> str:
   """What a part does, without its name, which counts those made before it."""
   config = part.get_config()
   config.pop("name", None)
-  return f"{type(part).__name__} {json.dumps(config, default=str)}"
+  # See `optimizers.decaying_kernels`.
+  limits = getattr(part, "decays", "")
+  return f"{type(part).__name__} {json.dumps(config, default=str)}{limits}"

@@ -1,0 +1,82 @@
+"""The questions of an attack that asks in rounds, kept on disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+
+import numpy as np
+
+from wsl_extraction import files
+from wsl_extraction.errors import InputError
+
+
+def sizes(count: int, rounds: int) -> list[int]:
+  """Divides `count` questions among rounds, as evenly as can be."""
+  ends = [count * number // rounds for number in range(rounds + 1)]
+  return [end - start for start, end in itertools.pairwise(ends)]
+
+
+class Asked:
+  """Which examples were chosen, round by round.
+
+  What was chosen follows from a surrogate's last bits, which another machine
+  or version may compute otherwise. A choice is therefore written down before
+  it is paid for, and not made again.
+
+  Attributes:
+    chosen: One array of positions in the pool a round.
+  """
+
+  def __init__(self, folder: pathlib.Path | None, pool: int):
+    """Reads what an interrupted attack has chosen so far.
+
+    Args:
+      folder: Where asked.json is kept; None keeps nothing.
+      pool: The size of the pool.
+
+    Raises:
+      InputError: The file is damaged.
+    """
+    self._path = folder / "asked.json" if folder else None
+    self._pool = pool
+    self.chosen: list[np.ndarray] = []
+    if self._path and self._path.exists():
+      self.chosen = self._read()
+
+  def add(self, chosen: np.ndarray) -> None:
+    """Writes a round's choice down.
+
+    Raises:
+      InputError: The folder cannot be written.
+    """
+    self.chosen.append(np.asarray(chosen))
+    if self._path:
+      with files.whole(self._path) as path:
+        path.write_text(json.dumps(
+            {"rounds": [one.tolist() for one in self.chosen]}) + "\n",
+                        encoding="utf-8")
+
+  def all(self) -> np.ndarray:
+    """The positions chosen so far, int64 [n]."""
+    return np.concatenate([np.zeros(0, np.int64), *self.chosen])
+
+  def _read(self) -> list[np.ndarray]:
+    try:
+      held = json.loads(self._path.read_text(encoding="utf-8"))["rounds"]
+      chosen = [np.array(one, np.int64) for one in held]
+      every = np.concatenate([np.zeros(0, np.int64), *chosen])
+      whole = (len(set(every.tolist())) == len(every)
+               and np.all((every >= 0) & (every < self._pool)))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+      raise self._damaged(error) from error
+    if not whole:
+      raise self._damaged("it names examples twice, or such as do not exist")
+    return chosen
+
+  def _damaged(self, why: Exception | str) -> InputError:
+    reason = " ".join(str(why).split())
+    return InputError(
+        f"{self._path} is damaged ({reason}); delete it to choose anew, which "
+        "may cost more queries")
