@@ -133,6 +133,31 @@ SETTINGS = {
         "Experiment.response_dtype = 'int8'",
         said=("'int8'", "choose float16")),
 }
+MIXMATCH = ("from wsl_extraction.objectives import mixmatch",
+            "Learning.objective = @mixmatch.MixMatch()")
+STRATEGIES = {
+    "alpha 0": bound(*MIXMATCH, "mixmatch.MixMatch.alpha = 0",
+                     said=("MixMatch.alpha is 0", "above 0")),
+    "alpha negative": bound(*MIXMATCH, "mixmatch.MixMatch.alpha = -0.75",
+                            said=("MixMatch.alpha is -0.75", "above 0")),
+    "no guesses": bound(*MIXMATCH, "mixmatch.MixMatch.guesses = 0",
+                        said=("MixMatch.guesses is 0", "1 or more")),
+    "unlabelled batch empty": bound(
+        *MIXMATCH, "Learning.unlabeled_batch_size = 0",
+        said=("MixMatch has no unlabelled", "unlabeled_batch_size")),
+    "nothing left unlabelled": bound(
+        *MIXMATCH, "Experiment.budget = 64",
+        said=("MixMatch has no unlabelled", "below the size of the pool")),
+    "unequal batches interleaved": bound(
+        *MIXMATCH, "mixmatch.MixMatch.interleave = True",
+        "Learning.unlabeled_batch_size = 4",
+        said=("interleave", "(4)", "(8)", "equal")),
+    "more rounds than queries": bound(
+        "Learning.rounds = 33", said=("rounds is 33", "32 queries", "fewer")),
+    "a strategy by its name": bound(
+        "Learning.strategy = 'entropy'",
+        said=("Learning.strategy is 'entropy'", "@random.Random()")),
+}
 DATA = {
     "unknown data set": bound(
         "Experiment.dataset = 'cifar01'", said=("'cifar01'", "mean cifar10?")),
@@ -152,7 +177,7 @@ DATA = {
                  said=("data.npz", "nan in image 7"),
                  prepare=bad_files.nan_pool),
 }
-ALL = {**FLAGS, **GIN, **SETTINGS, **DATA, **{
+ALL = {**FLAGS, **GIN, **SETTINGS, **STRATEGIES, **DATA, **{
     name: Case(**fields) for name, fields in bad_files.CASES.items()}}
 
 

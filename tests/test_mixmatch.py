@@ -344,8 +344,7 @@ class Weights(keras.callbacks.Callback):
 
 
 def test_the_surrogate_gets_the_averages_also_after_an_interruption(tmp_path):
-  """0.9 of the average and 0.1 of the weights a step, from the first step on;
-  the statistics of batch normalisation stay as they are."""
+  """0.9 of the average and 0.1 of the weights a step, from the first one on."""
   optimizer = functools.partial(
       keras.optimizers.Adam, 0.01, use_ema=True, ema_momentum=0.9)
   rows = [random_batch(step) for step in range(4)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_attacks import BUDGET, CLASSES, POOL, learning, oracle, pool, rows
 
+from test_attacks import BUDGET, CLASSES, POOL, learning, oracle, pool, rows
 from wsl_extraction import devices
 from wsl_extraction.attacks import rounds
 from wsl_extraction.attacks.attack import Surroundings
@@ -93,10 +93,11 @@ def test_features_and_probabilities_are_the_surrogates(monkeypatch):
 
 def test_one_round_is_what_it_was():
   """With one round nothing of the rounds shows."""
-  one = learning(Distillation(), rounds=1, round_steps=7)
-  plain = learning(Distillation())
-  for a, b in zip(*(attack(oracle(), pool(), 5, around()).surrogate.get_weights()
-                    for attack in (one, plain)), strict=True):
+  one, plain = (
+      attack(oracle(), pool(), 5, around()).surrogate.get_weights()
+      for attack in (learning(Distillation(), rounds=1, round_steps=7),
+                     learning(Distillation())))
+  for a, b in zip(one, plain, strict=True):
     np.testing.assert_array_equal(a, b)
 
 
@@ -113,14 +114,21 @@ class StopAfter(keras.callbacks.Callback):
       raise Interruption
 
 
-@pytest.mark.parametrize("epochs", range(6))
+ACTIVE = learning(
+    Distillation(), strategy=Entropy(), rounds=3, checkpoint_every=1)
+
+
+@pytest.fixture(name="whole", scope="module")
+def fixture_whole():
+  """The weights of an attack that nothing interrupted."""
+  return ACTIVE(oracle(), pool(), 0, around()).surrogate.get_weights()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
 def test_an_interrupted_attack_goes_on_and_pays_nothing_twice(
-    tmp_path, epochs):
+    tmp_path, epochs, whole):
   """Stopped in round 2, in round 3, or in the last training."""
-  attack = learning(Distillation(), strategy=Entropy(), rounds=3,
-                    checkpoint_every=1)
-  whole = attack(oracle(), pool(), 0, around())
-  paid = []
+  attack, paid = ACTIVE, []
   left = [epochs]
   with pytest.raises(Interruption):
     attack(oracle(seen=paid), pool(), 0, around(
@@ -133,8 +141,7 @@ def test_an_interrupted_attack_goes_on_and_pays_nothing_twice(
   resumed = attack(oracle(seen=again), pool(), 0, around(tmp_path))
   np.testing.assert_array_equal(
       np.concatenate(again)[:len(np.concatenate(paid))], np.concatenate(paid))
-  for a, b in zip(whole.surrogate.get_weights(),
-                  resumed.surrogate.get_weights(), strict=True):
+  for a, b in zip(whole, resumed.surrogate.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
   assert {path.name for path in tmp_path.iterdir()} == {
       "asked.json", "checkpoint.npz"}
@@ -142,7 +149,7 @@ def test_an_interrupted_attack_goes_on_and_pays_nothing_twice(
 
 def test_a_choice_once_made_is_not_made_again(tmp_path):
   """Another machine may compute other last bits, and so another choice."""
-  attack = learning(Distillation(), strategy=Entropy(), rounds=3)
+  attack = ACTIVE
   attack(oracle(), pool(), 0, around(tmp_path))
   written = (tmp_path / "asked.json").read_text()
   (tmp_path / "checkpoint.npz").unlink()
