@@ -107,8 +107,8 @@ def test_flags_that_cannot_be_used(monkeypatch, capsys, arguments, said):
     (["learning.Learning.steps = 7", "Learning.steps = 4"],
      "learning.Learning.steps", 4),
     (["import wsl_extraction.report.tables",
-      "wsl_extraction.report.tables.grid_table.caption = 'a'"],
-     "wsl_extraction.report.tables.grid_table.caption", "a"),
+      "wsl_extraction.report.tables.result_table.result = 'a'"],
+     "wsl_extraction.report.tables.result_table.result", "a"),
     (["from wsl_extraction.strategies import random",
       "random.Random.nothing = 1"], None, "nothing"),
 ])

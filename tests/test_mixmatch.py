@@ -252,7 +252,7 @@ def test_quantiles_are_those_of_scipys_beta(alpha):
 
 
 @given(st.floats(-3, 4).map(lambda x: 10**x), st.integers(0, 2**31 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_any_alpha_passes_kolmogorov_and_smirnov(alpha, seed):
   lead = drawn(alpha, 20_000, seed)
   assert np.isfinite(lead).all()

@@ -1,4 +1,4 @@
-"""Run folders and tables."""
+"""Run folders, and the table of a run."""
 
 import enum
 import os
@@ -10,10 +10,12 @@ import sys
 import numpy as np
 import pytest
 
+import wsl_extraction
 from wsl_extraction import files, metrics
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import configs, runs, tables
+from wsl_extraction.report import configs, locks, runs, tables
 
+VERSION = f"# wsl_extraction {wsl_extraction.__version__}\n"
 CONFIG = """\
 import wsl_extraction.train
 
@@ -31,12 +33,43 @@ def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
   path = tmp_path / "runs" / "a"
   with runs.RunFolder(path) as run:
     run.prepare(CONFIG)
-    assert run.config.read_text() == CONFIG
+    assert run.config.read_text() == VERSION + CONFIG
   reordered = "# another comment\ntrain.seed = 0\n" + CONFIG.replace(
       "train.seed = 0\n", "")
   with runs.RunFolder(path) as run:
     run.prepare(reordered)
-  assert (path / "config.gin").read_text() == CONFIG
+  assert (path / "config.gin").read_text() == VERSION + CONFIG
+
+
+@pytest.mark.parametrize("line, said", [
+    ("# wsl_extraction 0.0.1\n", "another version of wsl_extraction, 0.0.1, "),
+    ("", "which left no number"),
+    ("# something else\n", "which left no number"),
+])
+def test_a_run_of_another_version_is_refused(tmp_path, line, said):
+  (tmp_path / "config.gin").write_text(line + CONFIG)
+  with pytest.raises(InputError, match=said) as refusal:
+    runs.RunFolder(tmp_path).prepare(CONFIG)
+  assert f"not of {wsl_extraction.__version__}; delete" in str(refusal.value)
+  assert "install that version" in str(refusal.value)
+  assert os.listdir(tmp_path) == ["config.gin"]
+
+
+def test_a_folder_is_looked_at_without_a_trace(tmp_path):
+  new = runs.RunFolder(tmp_path / "new")
+  new.refuse_others(CONFIG)
+  new.refuse_use()
+  assert not new.path.exists()
+  held = tmp_path / "held"
+  held.mkdir()
+  (held / "config.gin").write_text(VERSION + CONFIG)
+  run = runs.RunFolder(held)
+  run.refuse_others()
+  run.refuse_others(CONFIG)
+  run.refuse_use()
+  with pytest.raises(InputError, match=r"train.seed is 0 there and 1"):
+    run.refuse_others(CONFIG.replace("seed = 0", "seed = 1"))
+  assert os.listdir(held) == ["config.gin"]
 
 
 @pytest.mark.parametrize("change, said", [
@@ -107,14 +140,16 @@ def test_what_a_killed_process_left_is_taken_up_and_swept(tmp_path):
 def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
   run = runs.RunFolder(tmp_path)
   for path in (run.config, run.operative, run.metrics, run.checkpoint,
-               run.surrogate, run.result):
+               run.surrogate, run.result, run.path / "asked.json",
+               run.path / "round.npz"):
     with files.whole(path) as temporary:
       assert runs._LEFTOVER.fullmatch(temporary.name)
 
 
 def test_a_damaged_configuration_is_refused(tmp_path):
   (tmp_path / "config.gin").write_bytes(b"\xff\xfe\x00")
-  with pytest.raises(InputError, match=r"config.gin is damaged"):
+  said = r"config.gin is damaged .* delete that folder"
+  with pytest.raises(InputError, match=said):
     runs.RunFolder(tmp_path).prepare(CONFIG)
 
 
@@ -135,8 +170,11 @@ def test_one_process_at_a_time_and_none_after_kill(tmp_path):
       stdout=subprocess.PIPE, text=True) as holder:
     try:
       assert holder.stdout.readline() == "held\n"
-      with pytest.raises(InputError, match=f"in use by process {holder.pid};"):
+      said = f"in use by process {holder.pid};"
+      with pytest.raises(InputError, match=said):
         runs.RunFolder(tmp_path).prepare(CONFIG)
+      with pytest.raises(InputError, match=said):
+        runs.RunFolder(tmp_path).refuse_use()
     finally:
       holder.send_signal(signal.SIGKILL)
   with runs.RunFolder(tmp_path) as run:
@@ -147,9 +185,10 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
   def flock(handle, operation):
     raise OSError(45, "Operation not supported")
 
-  monkeypatch.setattr(runs.fcntl, "flock", flock)
+  monkeypatch.setattr(locks.fcntl, "flock", flock)
   with runs.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
+    run.refuse_use()
   assert run.config.exists()
 
 
@@ -274,25 +313,3 @@ def test_files_are_as_readable_as_the_user_wants_them(tmp_path):
   finally:
     os.umask(before)
   assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o640
-
-
-def test_the_grid_shows_means_intervals_and_gaps():
-  def seeds(*values):
-    return [{"surrogate": {"accuracy_top1": _estimate(v),
-                           "fidelity_top1": _estimate(v + 0.01)}}
-            for v in values]
-
-  text = tables.grid_table(
-      {("labels", 50): seeds(0.80, 0.82, 0.84),
-       ("labels", 100): seeds(0.9),
-       ("a|b", 50): [*seeds(0.9, 0.9), {"surrogate": None}]},
-      methods=["labels", "a|b"], budgets=[50, 100], caption="Digits.")
-  caption, _, head, rule, labels, other = text.splitlines()
-  assert caption.startswith("Digits. ") and "over 3 seeds" in caption
-  assert "50 queries" in head and set(rule) <= set("|-: ")
-  assert len({len(line) for line in (head, rule, labels, other)}) == 1
-  # Student's t, two degrees of freedom: 4.303 * 0.02 / sqrt(3) = 0.0497.
-  assert "82.0 ± 5.0 / 83.0 ± 5.0 |" in labels
-  assert "90.0 / 91.0 (1 seed) |" in labels
-  assert "90.0 ± 0.0 / 91.0 ± 0.0 (1 failed)" in other
-  assert other.startswith("| a\\|b") and other.endswith("not run |")

@@ -15,6 +15,7 @@ from keras import ops
 from wsl_extraction import devices
 from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.networks.resnet_v2 import resnet_v2
+from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Student, Supervised
@@ -285,3 +286,24 @@ def test_under_bfloat16_targets_and_losses_stay_single_precision():
   assert made.network.output.dtype == "float32"
   assert made.network.layers[3].compute_dtype == "bfloat16"
   assert float(logs["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="compiles none")
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_nothing_is_compiled_again_between_steps(name, monkeypatch):
+  """Python sees an objective when its step is traced, and then no more."""
+  kind, traced = type(OBJECTIVES[name]), []
+  real = kind.__call__
+  monkeypatch.setattr(
+      kind, "__call__", lambda self, network, batch, training: (
+          traced.append(1), real(self, network, batch, training))[1])
+  counts = []
+  for steps in (6, 18):
+    made, before = plain_student(name), len(traced)
+    entries = batch(labeled=32, unlabeled=0)
+    entries.pop("unlabeled")
+    training.fit(made, transfer.batches(
+        entries, steps, 16, 5, batch(1, unlabeled=32)["unlabeled"], 8),
+                 steps, checkpoint_every=2)
+    counts.append(len(traced) - before)
+  assert counts[0] == counts[1] <= 4

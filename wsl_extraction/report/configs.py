@@ -1,4 +1,4 @@
-"""Comparing two configurations in gin's normal form."""
+"""Reading configurations in gin's normal form, and comparing two."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def first_difference(old: str, new: str) -> tuple[str, str, str] | None:
     if before.get(name) != after.get(name):
       return name, *_excerpts(before.get(name), after.get(name))
   return None
+
+
+def version(config: str) -> str | None:
+  """The version in the first line, "# wsl_extraction 1.2.3", if it is there."""
+  found = re.match(r"# wsl_extraction (\S+)\n", config)
+  return found[1] if found else None
 
 
 def _bindings(config: str) -> dict[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import errno
-import fcntl
 import json
 import math
 import os
@@ -17,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+import wsl_extraction
 from wsl_extraction import files
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import configs
+from wsl_extraction.report import configs, locks
 
 
 class RunFolder:
@@ -29,7 +28,8 @@ class RunFolder:
   for), `operative` (operative.gin, every parameter in force), `metrics`
   (metrics.jsonl), `responses` (responses.sqlite), `checkpoint`
   (checkpoint.npz), `surrogate` (surrogate.keras), `result` (result.json) and
-  the folder `events` (TensorBoard). Nothing is written before `prepare`.
+  the folder `events` (TensorBoard). Attacks may add files of their own, such
+  as those of `attacks.learning`. Nothing is written before `prepare`.
 
       with RunFolder(workdir) as run:
         run.prepare(gin.config_str())
@@ -48,7 +48,7 @@ class RunFolder:
     self.surrogate = self.path / "surrogate.keras"
     self.result = self.path / "result.json"
     self.events = self.path / "events"
-    self._lock: int | None = None
+    self._lock = locks.Lock(self.path / ".lock")
 
   def __enter__(self) -> RunFolder:
     return self
@@ -62,35 +62,73 @@ class RunFolder:
     """Makes the folder, or takes up the run of the same configuration in it.
 
     Accepted are a folder that does not exist, an empty one, and one whose
-    config.gin binds the same names to the same values (comments and order do
-    not count). Holds the folder until `close`, or until the process ends in
-    whatever way. Removes what a killed process left half written.
+    config.gin was written by this version of the package and binds the same
+    names to the same values (other comments and order do not count). Holds the
+    folder until `close`, or until the process ends in whatever way. Removes
+    what a killed process left half written.
 
     Args:
       config: The configuration as gin writes it (`gin.config_str()`).
 
     Raises:
-      InputError: The folder belongs to another configuration, holds other
-        files, is in use by another process, or cannot be written.
+      InputError: The folder belongs to another configuration or version,
+        holds other files, is in use by another process, or cannot be written.
     """
-    self._refuse_foreign()
+    self.refuse_others(config)
     try:
       self.path.mkdir(parents=True, exist_ok=True)
-      self._acquire()
+      owner = self._lock.acquire()
     except OSError as error:
       raise files.unwritable(self.path, error) from error
+    if owner is not None:
+      raise self._in_use(owner)
     try:
-      self._keep_or_refuse(config)
+      self.refuse_others(config)  # again: it was not held before
+      if not self.config.exists():
+        self.write_text(self.config.name, f"{_VERSION_LINE}{config.strip()}\n")
       self._sweep()
     except BaseException:
       self.close()
       raise
 
+  def refuse_others(self, config: str | None = None) -> None:
+    """Makes sure that `prepare` would accept the folder, and changes nothing.
+
+    Args:
+      config: As for `prepare`; None accepts every configuration.
+
+    Raises:
+      InputError: As for `prepare`, except that it may be in use.
+    """
+    self._refuse_foreign()
+    try:
+      held = self.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+      return
+    except OSError as error:
+      raise InputError(
+          f"cannot read {self.config}: {error.strerror}; make it readable, or "
+          "choose another --workdir") from error
+    except ValueError as error:
+      raise damaged(self.config, error, "delete that folder") from error
+    self._refuse_version(held)
+    difference = configs.first_difference(held, config or held)
+    if difference:
+      name, old, new = difference
+      raise InputError(
+          f"{self.path} holds the run of another configuration: {name} is "
+          f"{old} there and {new} here; choose another --workdir, or delete "
+          "that folder")
+
+  def refuse_use(self) -> None:
+    """Raises InputError while another process uses the folder."""
+    owner = self._lock.owner()
+    if owner is not None:
+      raise self._in_use(owner)
+
   def close(self) -> None:
     """Lets other processes use the folder."""
-    if self._lock is not None:
-      os.close(self._lock)
-      self._lock = None
+    self._lock.release()
 
   def discard(self) -> None:
     """Removes what `prepare` made, and the folder if nothing else is in it.
@@ -139,9 +177,9 @@ class RunFolder:
       raise InputError(
           f"cannot read {path}: {error.strerror}; make it readable") from error
     except ValueError as error:
-      raise _damaged(path, error) from error
+      raise damaged(path, error) from error
     if not isinstance(content, dict):
-      raise _damaged(path, "it holds no JSON object")
+      raise damaged(path, "it holds no JSON object")
     return content
 
   def _refuse_foreign(self) -> None:
@@ -165,45 +203,18 @@ class RunFolder:
           f"{self.path} is no run folder: it holds {others[0]} but no "
           "config.gin; choose another --workdir, or one that is empty")
 
-  def _acquire(self) -> None:
-    if self._lock is not None:
-      return
-    # Never removed: the lock is on the open file and dies with its process,
-    # and removing the name would let two processes lock two files.
-    lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-        owner = os.read(lock, 20).decode("ascii", "replace").strip()
-        os.close(lock)
-        raise InputError(
-            f"{self.path} is in use by process {owner or 'unknown'}; wait "
-            "until it ends, or choose another --workdir") from error
-      # Some network file systems know no locks; runs work there without.
-    self._lock = lock
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+  def _refuse_version(self, held: str) -> None:
+    version = configs.version(held)
+    if version != wsl_extraction.__version__:
+      raise InputError(
+          f"{self.path} holds the run of another version of wsl_extraction, "
+          f"{version or 'which left no number'}, not of "
+          f"{wsl_extraction.__version__}; delete that folder, or install that "
+          "version")
 
-  def _keep_or_refuse(self, config: str) -> None:
-    try:
-      held = self.config.read_text(encoding="utf-8")
-    except FileNotFoundError:
-      self.write_text(self.config.name, config.rstrip("\n") + "\n")
-      return
-    except OSError as error:
-      raise InputError(
-          f"cannot read {self.config}: {error.strerror}; make it readable, or "
-          "choose another --workdir") from error
-    except ValueError as error:
-      raise _damaged(self.config, error) from error
-    difference = configs.first_difference(held, config)
-    if difference:
-      name, old, new = difference
-      raise InputError(
-          f"{self.path} holds the run of another configuration: {name} is "
-          f"{old} there and {new} here; choose another --workdir, or delete "
-          "that folder")
+  def _in_use(self, owner: str) -> InputError:
+    return InputError(f"{self.path} is in use by process {owner}; wait until "
+                      "it ends, or choose another --workdir")
 
   def _sweep(self) -> None:
     for path in self.path.iterdir():
@@ -211,9 +222,10 @@ class RunFolder:
         path.unlink(missing_ok=True)
 
 
+_VERSION_LINE = f"# wsl_extraction {wsl_extraction.__version__}\n"
 # The temporary files of `files.whole`, of those that a run writes.
 _LEFTOVER = re.compile(
-    r"\.(config|operative|metrics|checkpoint|surrogate|result)"
+    r"\.(config|operative|metrics|checkpoint|surrogate|result|asked|round)"
     r"-[a-z0-9_]{8}\.(gin|jsonl|npz|keras|json)")
 
 
@@ -261,7 +273,9 @@ def _rounded(value: float) -> float | None:
   return round(value, max(0, 5 - math.floor(math.log10(abs(value)))))
 
 
-def _damaged(path: pathlib.Path, cause: Exception | str) -> InputError:
+def damaged(path: pathlib.Path, cause: Exception | str,
+            remedy: str = "delete it") -> InputError:
+  """Says that a file of a run cannot be used."""
   reason = " ".join(str(cause).split())
   return InputError(
-      f"{path} is damaged ({reason}); delete it, then run the command again")
+      f"{path} is damaged ({reason}); {remedy}, then run the command again")

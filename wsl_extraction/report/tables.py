@@ -1,13 +1,11 @@
-"""What runs are summed up in: a table of one, a grid of many."""
+"""What a single run is summed up in."""
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsl_extraction import metrics
 from wsl_extraction.report import progress
 
 _COLUMNS = (
@@ -17,7 +15,6 @@ _COLUMNS = (
     ("fidelity", "top-5", "fidelity_top5"),
 )
 _MODELS = ("oracle", "surrogate")
-_GRID = ("accuracy_top1", "fidelity_top1")
 _LEGEND = (
     "In %, with 95% intervals below. Accuracy: agreement with the data set's "
     "labels; fidelity: agreement with the oracle's label. Top-5: that label "
@@ -112,82 +109,3 @@ def _interval(figure: Mapping[str, float | None]) -> str:
 
 def _percent(share: float) -> str:
   return f"{100 * share:.1f}"
-
-
-def grid_table(
-    results: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]], *,
-    methods: Sequence[str], budgets: Sequence[int], caption: str) -> str:
-  """Sums up a grid of runs in Markdown: methods by budgets.
-
-  A cell holds the surrogate's top-1 accuracy and top-1 fidelity, each as mean
-  and half the 95% interval of the mean over seeds (Student's t). A cell with
-  other than the largest number of seeds says how many it has; one without any
-  says "not run". Every run given is counted, whatever its status; those that
-  measured nothing are counted as failed beside the mean of the others.
-
-  Args:
-    results: {(method, budget): the result.json of each seed}.
-    methods: The rows, in order.
-    budgets: The columns, in order; queries.
-    caption: A sentence to stand above the table: data set, victim, command.
-
-  Returns:
-    Markdown, aligned so that it reads well unrendered; no newline at the end.
-  """
-  shown = {
-      (m, b): results.get((m, b), ()) for m in methods for b in budgets}
-  seeds = max((len(runs) for runs in shown.values()), default=0)
-  rows = [["accuracy / fidelity, %",
-           *(f"{b:,} queries" for b in budgets)]]
-  rows += [
-      [m.replace("|", "\\|"), *(_cell(shown[m, b], seeds) for b in budgets)]
-      for m in methods]
-  explained = (
-      f"{caption.strip()} Top-1 accuracy / top-1 fidelity of the surrogate: "
-      f"mean ± 95% interval (Student's t) over {_seeds(seeds)}.")
-  return f"{explained}\n\n{_markdown(rows)}"
-
-
-def _cell(runs: Sequence[Mapping[str, Any]], seeds: int) -> str:
-  if not runs:
-    return "not run"
-  measured = [
-      run["surrogate"] for run in runs if _is_measured(run)]
-  failed = len(runs) - len(measured)
-  notes = [_seeds(len(runs))] if len(runs) != seeds else []
-  notes += [f"{failed} failed"] if failed else []
-  means = " / ".join(
-      _mean([m[name]["value"] for m in measured])
-      for name in _GRID) if measured else "-"
-  return f"{means} ({', '.join(notes)})" if notes else means
-
-
-def _seeds(count: int) -> str:
-  return f"{count} {'seed' if count == 1 else 'seeds'}"
-
-
-def _is_measured(run: Mapping[str, Any]) -> bool:
-  figures = run.get("surrogate") or {}
-  return all(
-      (figures.get(name) or {}).get("value") is not None for name in _GRID)
-
-
-def _mean(values: Sequence[float]) -> str:
-  estimate = metrics.mean(values)
-  text = _percent(estimate.value)
-  if math.isnan(estimate.low):
-    return text
-  return f"{text} ± {_percent(estimate.high - estimate.value)}"
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-  """Draws a Markdown table, its first column left, the others right."""
-  widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-
-  def drawn(cells: Sequence[str]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)]
-    return f"| {' | '.join(padded)} |"
-
-  rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-  return "\n".join([drawn(rows[0]), drawn(rule), *map(drawn, rows[1:])])

@@ -96,10 +96,12 @@ class _Cover:
 
   They are what differences in float64 give, but those are taken only where the
   distance can be less than the least so far, which is rare after some centres.
-  That is known from the products x.c in the rows' own precision, one pass of
-  BLAS over them, with a bound on their rounding errors: with middle u and
-  b = c - u,  |x - c|^2 = |x - u|^2 + |b|^2 + 2 u.b - 2 x.b, where
-  |error of x.b| <= f eps / 2 |x| |b| whatever the order of summation.
+  That is known from products in the rows' own precision, one pass over them,
+  with a bound on their rounding errors: with middle u, a = x - u and b = c - u,
+  |x - c|^2 = |a|^2 + |b|^2 + 2 u.b - 2 x.b,  where x.b is wrong by
+  f eps / 2 |x| |b| at most, whatever the order of summation; the rounding of
+  b to the rows' precision makes the whole wrong by eps |a| |b|, and the rest
+  is in float64.
 
   Attributes:
     nearest: float64 [m]; infinite without centres, -infinite for centres.
@@ -122,8 +124,10 @@ class _Cover:
       self._lengths[start:start + step] = np.sqrt(_squared_lengths(part))
       self._squares[start:start + step] = _squared_lengths(part - self._middle)
     # 1.01 and 8: what is of higher order, and other operations than products.
-    self._loose = 1.01 * (f + 8) * float(np.finfo(kind).eps)
-    self._tight = 2 * 1.01 * (f + 8) * float(np.finfo(np.float64).eps)
+    eps, double_eps = (
+        float(np.finfo(one).eps) for one in (kind, np.float64))
+    self._of_products = 1.01 * (f + 8) * eps
+    self._of_the_rest = 1.01 * (eps + 2 * (f + 8) * double_eps)
     # Products below or sums above these are nothing to go by.
     self._tiny = 2 * f * float(np.finfo(kind).tiny)
     self._huge = float(np.finfo(kind).max) / 8
@@ -154,12 +158,15 @@ class _Cover:
     lengths = np.sqrt(squares)
     middle = self._middle.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-      products = shifted @ self._rows[rows].T
+      # For one centre memory is the limit, and the threads of BLAS would wait
+      # for each other at every choice, for long where cores are shared.
+      products = (shifted @ self._rows[rows].T if len(centres) > 1 else
+                  np.einsum("f,rf->r", shifted[0], self._rows[rows])[None])
     estimates = self._squares[rows] - 2 * products
     estimates += (squares + 2 * (shifted @ middle))[:, None]
-    errors = np.multiply.outer(self._loose * lengths, self._lengths[rows])
-    errors += self._tight * self._squares[rows]
-    errors += (self._tiny + self._tight * (
+    errors = np.multiply.outer(self._of_products * lengths, self._lengths[rows])
+    errors += self._of_the_rest * self._squares[rows]
+    errors += (self._tiny + self._of_the_rest * (
         squares + lengths * np.sqrt(middle @ middle)))[:, None]
     overflow = lengths * self._lengths.max() > self._huge
     estimates[overflow], errors[overflow] = 0, np.inf

@@ -1,0 +1,82 @@
+"""The gin files that are shipped, and running one of them for a step."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import gin
+import numpy as np
+
+from wsl_extraction import cli, devices
+from wsl_extraction.attacks.attack import Surroundings
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = sorted(path.relative_to(ROOT).as_posix()
+               for path in (ROOT / "gin").rglob("*.gin"))
+
+
+def is_table(name):
+  return re.search(r"\b(Grid|Search)\.caption", (ROOT / name).read_text())
+
+
+def is_shared(name):
+  """Whether a file is only included by others, through which it is run."""
+  return f"--gin_file={name}" not in (ROOT / name).read_text() and any(
+      f'include "{name}"' in (ROOT / other).read_text() for other in FILES)
+
+
+TABLES = [name for name in FILES if is_table(name)]
+SHARED = [name for name in FILES if is_shared(name)]
+EXPERIMENTS = [name for name in FILES if name not in {*SHARED, *TABLES}]
+SHAPES = {"mnist5k": (28, 28, 1), "cifar10": (32, 32, 3),
+          "svhn_cropped": (32, 32, 3)}
+# The smallest of each network.
+SMALL = {"resnet_v2.resnet_v2": ("depth = 8",),
+         "wide_resnet.wide_resnet": ("depth = 10", "width = 1")}
+
+
+def stand_in(name, folder):
+  """Random images of the data set's shape and ten classes."""
+  rng = np.random.default_rng(0)
+  path = folder / f"{name.split(':')[0]}.npz"
+  shape = SHAPES[name.split(":")[0]]
+  np.savez(path, x=rng.integers(0, 256, (60, *shape), np.uint8),
+           y=np.arange(60) % 10)
+  return path
+
+
+def small_networks(config):
+  """Bindings that make the networks of a configuration small, in each scope."""
+  return [f"{scope}{network}.{size}" for network, sizes in SMALL.items()
+          for scope in sorted(set(re.findall(rf"@((?:\w+/)*){network}\b",
+                                             config)))
+          for size in sizes]
+
+
+def one_step(name, folder):
+  """Runs an experiment for a step on random images; checks what comes of it."""
+  from wsl_extraction import experiment as experiments
+
+  cli.configure([name], [])
+  dataset_name = gin.query_parameter("experiment.Experiment.dataset")
+  cli.configure([name], [
+      f"Experiment.dataset = {str(stand_in(dataset_name, folder))!r}",
+      "Experiment.budget = 8", "Split.private = 20", "Split.pool = 20",
+      "Split.test = 20", "Split.overlap = 0", "STEPS = 1",
+      "Trained.steps = 1",
+      *small_networks(gin.config_str()),
+      "Trained.batch_size = 8", "Learning.batch_size = 8",
+      "Learning.unlabeled_batch_size = 8"])
+  experiment = cli.built(experiments.Experiment)
+  dataset, parts = experiment.data()
+  experiment.check(dataset, parts)
+  victim = experiments.make_victim(
+      experiment, dataset, parts, lambda *size: [])
+  with experiment.attacked(folder / "r.sqlite", victim, dataset) as oracle:
+    extraction = experiment.attack(
+        oracle, parts.pool, 0,
+        Surroundings(compile_options=devices.compile_options()))
+  figures = experiments.examine(extraction.surrogate, victim, parts.test)
+  assert extraction.queries == (0 if name.endswith("/supervised.gin") else 8)
+  assert 0 <= figures["surrogate"]["fidelity_top1"].value <= 1

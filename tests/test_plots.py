@@ -1,0 +1,121 @@
+"""Plots: what they show, and that equal data give equal bytes."""
+
+import io
+import math
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from wsl_extraction.metrics import Estimate
+from wsl_extraction.report import plots
+from wsl_extraction.report.plots import Panel, Plot, Series
+
+LONG = ("A caption that is far too long for a single line, with $ signs and "
+        "100% of what captions hold; ") * 4
+
+
+def points(*values, half=2.0):
+  return [(25 * 4**n, Estimate(value, value - half, value + half))
+          for n, value in enumerate(values)]
+
+
+def plot(**changes):
+  panels = [Panel(label, [
+      Series("fully supervised", points(70, 80, 90), []),
+      Series("MixMatch", points(85, 90), [(25, 87.98), (400, 93.29)])])
+      for label in ("top-1 accuracy, %", "top-1 fidelity, %")]
+  return Plot(**{"title": LONG, "panels": panels, "x_label": "queries",
+                 "ticks": {25: "25", 100: "100", 400: "400"},
+                 "is_log": True} | changes)
+
+
+def test_equal_plots_have_equal_bytes_whatever_the_users_settings():
+  first = dict(plots.drawn(plot()))
+  assert set(first) == {"plot.png", "plot.pdf"}
+  assert first["plot.png"].startswith(b"\x89PNG")
+  assert first["plot.pdf"].startswith(b"%PDF")
+  with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20}):
+    assert dict(plots.drawn(plot())) == first
+    assert matplotlib.rcParams["font.size"] == 20
+  assert b"CreationDate" not in first["plot.pdf"]
+  assert b"matplotlib" not in first["plot.png"].lower()
+  other = plot(title="Another.")
+  assert dict(plots.drawn(other))["plot.png"] != first["plot.png"]
+
+
+def test_no_window_and_no_figure_is_left():
+  import sys
+
+  dict(plots.drawn(plot()))
+  pyplot = sys.modules.get("matplotlib.pyplot")
+  assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_axes_hold_means_intervals_and_the_papers_points():
+  figure = plots._figure(plot())
+  axes = figure.axes
+  assert [axis.get_ylabel() for axis in axes] == [
+      "top-1 accuracy, %", "top-1 fidelity, %"]
+  assert {axis.get_xlabel() for axis in axes} == {"queries"}
+  assert axes[0].get_xscale() == "log"
+  assert [label.get_text() for label in axes[0].get_xticklabels()] == [
+      "25", "100", "400"]
+  supervised, mixmatch = axes[0].containers
+  assert list(supervised[0].get_ydata()) == [70, 80, 90]
+  segments = [bar[:, 1] for bar in supervised[2][0].get_segments()]
+  np.testing.assert_allclose(segments, [(68, 72), (78, 82), (88, 92)])
+  # Side by side, at one place to the eye.
+  assert list(mixmatch[0].get_xdata()) == pytest.approx([25, 100], rel=0.02)
+  hollow = [line for line in axes[0].lines
+            if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+  assert list(hollow[-1].get_ydata()) == [87.98, 93.29]
+  assert hollow[-1].get_color() == mixmatch[0].get_color()
+  legend, = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == [
+      "fully supervised", "MixMatch", "hollow: the paper"]
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_the_title_is_wrapped_into_the_figure(panels):
+  made = plot()
+  figure = plots._figure(plot(panels=made.panels[:panels]))
+  figure.savefig(io.BytesIO(), format="png")
+  frame = figure.bbox
+  for artist in (figure._suptitle, figure.legends[0]):
+    box = artist.get_window_extent()
+    assert frame.x0 <= box.x0 and box.x1 <= frame.x1
+    assert frame.y0 <= box.y0 and box.y1 <= frame.y1
+  assert figure._suptitle.get_text().count("\n") >= 2
+
+
+def test_columns_that_are_no_numbers_stand_side_by_side():
+  series = Series("a", [(0, Estimate(90, 89, 91)), (2, Estimate(95, 94, 96))],
+                  [])
+  figure = plots._figure(plot(
+      panels=[Panel("accuracy, %", [series])], x_label="", is_log=False,
+      is_joined=False,
+      ticks={0: "labels", 1: "oracle", 2: "oracle + rotation"}))
+  axis, = figure.axes
+  assert axis.get_xscale() == "linear"
+  assert axis.get_xticklabels()[2].get_text() == "oracle + rotation"
+  assert axis.containers[0][0].get_linestyle() == "None"
+
+
+def test_a_single_seed_and_nothing_at_all_can_be_drawn():
+  alone = Series("a", [(25, Estimate(90, math.nan, math.nan))], [])
+  for series in (alone, Series("b", [], [])):
+    made = plot(panels=[Panel("accuracy, %", [series])])
+    assert len(dict(plots.drawn(made))) == 2
+
+
+def test_a_mark_is_a_named_line_and_intervals_end_at_what_can_be():
+  series = Series("a", points(99, half=40), [])
+  figure = plots._figure(plot(
+      panels=[Panel("fidelity, %", [series])], ticks={},
+      mark=(1.5, "the paper's 1.5")))
+  axis, = figure.axes
+  assert axis.get_ylim()[1] == 101
+  labels = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert labels == ["a", "the paper's 1.5"]

@@ -1,0 +1,167 @@
+"""Tables run as commands: killed, gone on with, and shown again."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import commands
+
+# Waits, while the victim is asked, for as long as the file "hold" exists.
+HELD = '''
+import pathlib, time
+import numpy_victim
+
+def scores(images):
+  if pathlib.Path("hold").exists():
+    pathlib.Path("waiting").touch()
+  while pathlib.Path("hold").exists():
+    time.sleep(0.02)
+  return numpy_victim.scores(images)
+'''
+GRID = """\
+from __gin__ import dynamic_registration
+
+from wsl_extraction.report import grids
+
+grids.Grid.caption = "Digits."
+grids.Grid.methods = {"two steps": "base.gin",
+                      "one step": ("base.gin", "learning.Learning.steps = 1")}
+grids.Grid.budgets = (16,)
+grids.Grid.seeds = (0,)
+grids.Grid.settings = ("import held_victim",
+                       "files.Function.function = @held_victim.scores")
+grids.Grid.comparisons = (("two steps", "one step"),)
+"""
+RUNS = ("runs/two_steps/budget_16/seed_0", "runs/one_step/budget_16/seed_0")
+OUTPUT = ("table.md", "table.tex", "table.csv", "runs.csv", "plot.png",
+          "plot.pdf")
+
+
+def prepare(folder: pathlib.Path) -> dict[str, str]:
+  """Writes a grid; gives the environment of the command."""
+  folder.mkdir(exist_ok=True)
+  commands.write_modules(folder)
+  (folder / "held_victim.py").write_text(HELD)
+  (folder / "grid.gin").write_text(GRID)
+  # The quickest for a step or two, as it saves without importing another.
+  return commands.environment(folder, KERAS_BACKEND="tensorflow")
+
+
+def words(*more: str) -> list[str]:
+  return commands.command(
+      "reproduce", "--gin_file=grid.gin", "--workdir=runs", *more)
+
+
+def undisturbed(folder: pathlib.Path) -> list[commands.Outcome]:
+  """Runs the grid, and once more."""
+  environ = prepare(folder)
+  return [commands.run(words(), folder, environ) for _ in range(2)]
+
+
+def disturbed(folder: pathlib.Path) -> list[commands.Outcome]:
+  """Kills the grid but not its run, which still holds its folder; goes on."""
+  environ = prepare(folder)
+  (folder / "hold").touch()
+  with subprocess.Popen(
+      words(), cwd=folder, env=environ, stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL) as process:
+    wait_for((folder / "waiting").exists)
+    process.send_signal(signal.SIGKILL)
+  refusal = commands.run(words(), folder, environ)
+  (folder / "hold").unlink()
+  # The run that lost its parent ends well.
+  wait_for((folder / RUNS[0] / "result.json").exists)
+  wait_for(lambda: not is_locked(folder / RUNS[0] / ".lock"))
+  return [refusal, commands.run(words(), folder, environ)]
+
+
+def wait_for(condition, patience: float = 120) -> None:
+  deadline = time.monotonic() + patience
+  while not condition():
+    assert time.monotonic() < deadline, "it did not come"
+    time.sleep(0.02)
+
+
+def is_locked(path: pathlib.Path) -> bool:
+  with open(path) as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+      return True
+  return False
+
+
+@pytest.fixture(scope="module", name="grids_run")
+def fixture_grids_run(tmp_path_factory):
+  root = tmp_path_factory.mktemp("grids")
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    jobs = {job: threads.submit(job, root / job.__name__)
+            for job in (disturbed, undisturbed)}
+    yield {job: (root / job.__name__, future.result())
+           for job, future in jobs.items()}
+
+
+def test_the_same_command_again_runs_nothing_and_prints_the_same(grids_run):
+  _, (first, second) = grids_run[undisturbed]
+  assert (first.status, second.status) == (0, 0), first.stderr
+  for number, row in enumerate(("two steps", "one step"), 1):
+    assert f"run {number}/2: {row}, 16 queries, seed 0" in first.stderr
+  assert " left\n" in first.stderr
+  assert second.stderr == ""
+  assert second.stdout == first.stdout
+  assert second.after == first.after
+  assert first.stdout == first.after["runs/table.md"].decode()
+  assert set(OUTPUT) <= {os.path.basename(name) for name in first.after}
+  assert "2 of 2 runs" in first.stdout
+  assert "two steps minus one step, 16 queries" in first.stdout
+
+
+def without_hours(table: str) -> list[list[str]]:
+  return [line.split("|")[:-2] for line in table.splitlines()
+          if line.startswith("|")]
+
+
+def test_a_killed_table_comes_to_the_same(grids_run):
+  _, (whole, _) = grids_run[undisturbed]
+  _, (refusal, last) = grids_run[disturbed]
+  assert (refusal.status, refusal.stdout) == (2, "")
+  assert refusal.stderr.count("\n") == 1
+  assert f"error: {RUNS[0]} is in use by process " in refusal.stderr
+  assert "wait until it ends" in refusal.stderr
+  assert refusal.after == refusal.before
+  assert last.status == 0, last.stderr
+  assert "run 1/1: one step" in last.stderr
+  assert without_hours(last.stdout) == without_hours(whole.stdout)
+  assert last.after["runs/plot.png"] == whole.after["runs/plot.png"]
+  assert names(last.after) == names(whole.after)
+
+
+def names(files: dict[str, bytes | None]) -> set[str]:
+  """The files of the grid, but for TensorBoard's, which are named by time."""
+  return {name for name in files if name.startswith("runs/")
+          and "/events/" not in name}
+
+
+def test_results_of_other_settings_are_refused_and_left_alone(
+    grids_run, tmp_path):
+  folder, _ = grids_run[undisturbed]
+  shutil.copytree(folder, tmp_path / "copy")
+  outcome = commands.run(
+      words("--gin_bindings=Grid.settings = 'learning.Learning.steps = 5'",
+            "--shard=2/2"),
+      tmp_path / "copy",
+      commands.environment(tmp_path / "copy", KERAS_BACKEND="tensorflow"))
+  assert (outcome.status, outcome.stdout) == (2, "")
+  assert outcome.stderr.count("\n") == 1
+  assert RUNS[0] in outcome.stderr
+  assert "another configuration" in outcome.stderr
+  assert outcome.after == outcome.before

@@ -1,0 +1,129 @@
+"""What the runs of a table came to, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wsl_extraction import metrics
+from wsl_extraction.metrics import Estimate
+from wsl_extraction.report import runs
+from wsl_extraction.report.cells import FIGURES, Cell, Run
+from wsl_extraction.report.runs import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What one run came to.
+
+  Attributes:
+    status: Of the attack, such as "DONE".
+    seconds: How long it took, all its processes together.
+    figures: Of the surrogate, in %; those that were not measured are missing.
+  """
+
+  status: str
+  seconds: float
+  figures: Mapping[str, float]
+
+
+class Outcomes:
+  """The outcomes of those runs of a table that have one.
+
+  Args:
+    found: Each run that ended, and what it came to.
+  """
+
+  def __init__(self, found: Mapping[Run, Outcome]):
+    self._found = dict(found)
+
+  @classmethod
+  def read(cls, planned: Iterable[Run], root: pathlib.Path) -> Outcomes:
+    """Reads the results of runs below the folder of the table.
+
+    Raises:
+      InputError: A run's folder is damaged, holds other files, or was written
+        by another version.
+    """
+    found = {}
+    for run in planned:
+      folder = RunFolder(run.folder(root))
+      folder.refuse_others()
+      outcome = _outcome(folder)
+      if outcome is not None:
+        found[run] = outcome
+    return cls(found)
+
+  def __contains__(self, run: Run) -> bool:
+    return run in self._found
+
+  def __len__(self) -> int:
+    return len(self._found)
+
+  def items(self) -> list[tuple[Run, Outcome]]:
+    """Each run that ended, and what it came to."""
+    return list(self._found.items())
+
+  def of(self, cell: Cell) -> list[Outcome]:
+    """The outcomes of one cell."""
+    return [outcome for run, outcome in self._found.items() if run.cell == cell]
+
+  def values(self, cell: Cell, figure: str) -> dict[int, float]:
+    """What was measured in one cell: {seed: %}."""
+    return {run.seed: outcome.figures[figure]
+            for run, outcome in self._found.items()
+            if run.cell == cell and figure in outcome.figures}
+
+  def mean(self, cell: Cell, figure: str) -> Estimate | None:
+    """The mean over seeds, in %, with its 95% interval."""
+    values = list(self.values(cell, figure).values())
+    return metrics.mean(values) if values else None
+
+  def difference(self, cell: Cell, other: Cell,
+                 figure: str) -> tuple[Estimate | None, int]:
+    """By how much one cell exceeds another under the same seeds.
+
+    Returns:
+      The mean difference, in points of %, with its 95% interval; and the
+      number of seeds that both have.
+    """
+    ours, theirs = self.values(cell, figure), self.values(other, figure)
+    common = [seed for seed in ours if seed in theirs]
+    if not common:
+      return None, 0
+    return metrics.paired_difference(
+        [ours[s] for s in common], [theirs[s] for s in common]), len(common)
+
+  def hours(self, cell: Cell | None = None) -> float:
+    """How long the runs of one cell took together, or those of all."""
+    ended = self._found.values() if cell is None else self.of(cell)
+    return sum(outcome.seconds for outcome in ended) / 3600
+
+
+def _outcome(folder: RunFolder) -> Outcome | None:
+  result = folder.read_json(folder.result.name)
+  if result is None:
+    return None
+  try:
+    return Outcome(
+        str(result.get("status", "-")),
+        _number(result.get("seconds", 0), "seconds", 0, float("inf")),
+        dict(_figures(result.get("surrogate") or {})))
+  except (TypeError, ValueError, AttributeError) as error:
+    raise runs.damaged(folder.result, error) from error
+
+
+def _figures(surrogate: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+  for name in FIGURES:
+    value = (surrogate.get(name) or {}).get("value")
+    if value is not None:
+      # Of six digits, as the result has them.
+      yield name, round(100 * _number(value, name, 0, 1), 6)
+
+
+def _number(value: Any, name: str, least: float, most: float) -> float:
+  if type(value) not in (int, float) or not least <= value <= most:
+    raise ValueError(f"its {name} is {value!r}")
+  return float(value)

@@ -1,0 +1,176 @@
+"""Plots of figures with intervals, as PNG and PDF."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wsl_extraction.metrics import Estimate
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """One method: its points with intervals, and the published ones.
+
+  Attributes:
+    name: For the legend.
+    points: Places on the x axis, and what was measured there.
+    paper: Places, and the paper's figures.
+  """
+
+  name: str
+  points: Sequence[tuple[float, Estimate]]
+  paper: Sequence[tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+  """One figure of all methods; `label` names it and its unit."""
+
+  label: str
+  series: Sequence[Series]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+  """Panels side by side over the same x axis.
+
+  Attributes:
+    title: A sentence or more; wrapped.
+    panels: At least one, with the same series each.
+    x_label: What the x axis shows; "" where its ticks say it.
+    ticks: Places on the x axis and what stands there; {} leaves it to
+      matplotlib.
+    is_log: Whether the x axis is logarithmic.
+    is_joined: Whether lines join the points of a series.
+    mark: A place on the x axis for a vertical line, and its name.
+  """
+
+  title: str
+  panels: Sequence[Panel]
+  x_label: str
+  ticks: Mapping[float, str]
+  is_log: bool = False
+  is_joined: bool = True
+  mark: tuple[float, str] | None = None
+
+
+# Told apart by those who see no red or no green (M. Okabe, K. Ito, "Color
+# Universal Design", 2008), and by the markers when printed in black.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+            "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
+          "axes.spines.top": False, "axes.spines.right": False,
+          "pdf.fonttype": 42}
+
+
+def drawn(plot: Plot) -> Iterator[tuple[str, bytes]]:
+  """Draws a plot: plot.png and plot.pdf, the same bytes for the same plot."""
+  import matplotlib  # slow to import
+
+  with matplotlib.rc_context():
+    # Not what the user's own settings make of it.
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(_STYLE)
+    figure = _figure(plot)
+    for kind, metadata in (("png", {"Software": None}),
+                           ("pdf", {"CreationDate": None, "Producer": None})):
+      stream = io.BytesIO()
+      figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
+      yield f"plot.{kind}", stream.getvalue()
+
+
+def _figure(plot: Plot) -> Figure:
+  # Not by pyplot, which looks for a display and remembers figures.
+  from matplotlib import figure as figures
+
+  width = max(7, 1.5 + 4 * len(plot.panels))
+  figure = figures.Figure(figsize=(width, 4.6), layout="constrained")
+  axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
+  for axis, panel in zip(axes, plot.panels, strict=True):
+    _draw_panel(axis, plot, panel)
+  # An interval may reach beyond what can be.
+  low, high = axes[0].get_ylim()
+  axes[0].set_ylim(max(low, -1), min(high, 101))
+  # What starts with $ is a formula to matplotlib.
+  title = textwrap.fill(plot.title, int(12 * width)).replace("$", r"\$")
+  figure.suptitle(title, fontsize=9)
+  figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+  _draw_legend(figure, axes[0], plot)
+  return figure
+
+
+def _draw_legend(figure: Figure, axis: Axes, plot: Plot) -> None:
+  """Names the series below the panels, then what else there is."""
+  named = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+  order = [series.name for series in plot.panels[0].series]
+  order += [name for name in named if name not in order]
+  figure.legend([named[name] for name in order], order, frameon=False,
+                loc="outside lower center", ncols=min(5, len(order)))
+
+
+def _draw_panel(axis: Axes, plot: Plot, panel: Panel) -> None:
+  if plot.is_log:
+    axis.set_xscale("log")
+  for order, series in enumerate(panel.series):
+    _draw_series(axis, plot, series, order, len(panel.series))
+  if any(series.paper for series in panel.series):
+    axis.plot([], [], linestyle="none", marker="o", color="grey",
+              markerfacecolor="none", label="hollow: the paper")
+  if plot.mark:
+    axis.axvline(plot.mark[0], color="grey", linestyle="--",
+                 label=plot.mark[1])
+  _draw_ticks(axis, plot)
+  axis.set_xlabel(plot.x_label)
+  axis.set_ylabel(panel.label)
+  axis.yaxis.set_tick_params(labelleft=True)
+
+
+def _draw_ticks(axis: Axes, plot: Plot) -> None:
+  from matplotlib import ticker
+
+  if plot.ticks:
+    axis.set_xticks(list(plot.ticks), list(plot.ticks.values()))
+  elif plot.is_log:
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+  axis.xaxis.set_minor_locator(ticker.NullLocator())
+  if max(map(len, plot.ticks.values()), default=0) > 8:
+    for label in axis.get_xticklabels():
+      label.set(rotation=30, rotation_mode="anchor",
+                horizontalalignment="right")
+
+
+def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
+                 count: int) -> None:
+  look = {"color": _COLOURS[order % len(_COLOURS)],
+          "marker": _MARKERS[order % len(_MARKERS)],
+          "linestyle": "-" if plot.is_joined else "none"}
+  # Beside one another, so that no interval hides another.
+  aside = order - (count - 1) / 2
+
+  def moved(x: float) -> float:
+    return x * 1.03**aside if plot.is_log else x + 0.1 * aside
+
+  means = [estimate.value for _, estimate in series.points]
+  halves = [_half(estimate) for _, estimate in series.points]
+  axis.errorbar([moved(x) for x, _ in series.points], means, halves,
+                label=series.name, markersize=5, capsize=3, linewidth=1.2,
+                **look)
+  axis.plot([moved(x) for x, _ in series.paper],
+            [value for _, value in series.paper], markersize=8,
+            **{**look, "linestyle": "none"}, markerfacecolor="none")
+
+
+def _half(estimate: Estimate) -> float:
+  # One seed alone has no interval.
+  return 0 if math.isnan(estimate.low) else estimate.high - estimate.value

@@ -1,0 +1,87 @@
+"""The report of a random search: its trials, and which was the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wsl_extraction.report import reports, sheets
+from wsl_extraction.report.cells import FIGURES, Cell
+from wsl_extraction.report.outcomes import Outcomes
+from wsl_extraction.report.plots import Panel, Plot, Series
+from wsl_extraction.report.reports import Report
+from wsl_extraction.report.searches import Search
+from wsl_extraction.report.sheets import Sheet
+
+
+def report(search: Search, outcomes: Outcomes) -> Report:
+  """Sums up what was run of a search, its trials in order of the values."""
+  trials = sorted(zip(search.values, search.cells, strict=True),
+                  key=lambda trial: trial[0])
+  rows = [[_value(value),
+           reports.mean_text(outcomes, cell, search.figure, 1),
+           reports.seeds_text(outcomes, cell, search.figure,
+                              len(search.seeds)),
+           reports.hours_text(outcomes, cell)] for value, cell in trials]
+  name = FIGURES[search.figure]
+  sheet = Sheet([search.parameter, f"{name}, %", "seeds", "hours"], rows)
+  intro = (f"{search.caption.strip()} "
+           f"{reports.explained(search.figures, len(search.seeds))}")
+  text = "\n\n".join([
+      intro, sheets.markdown(sheet),
+      reports.total_text(outcomes, len(search.cells) * len(search.seeds)),
+      _best(search, outcomes)])
+  return Report(text, [(sheet, intro)],
+                [_record(search, outcomes, *trial) for trial in trials],
+                reports.run_records(outcomes), _plot(search, outcomes, trials))
+
+
+def _value(value: float) -> str:
+  return f"{value:g}"
+
+
+def _mean(search: Search, outcomes: Outcomes, cell: Cell) -> float:
+  estimate = outcomes.mean(cell, search.figure)
+  return float("-inf") if estimate is None else estimate.value
+
+
+def _best(search: Search, outcomes: Outcomes) -> str:
+  """Names the best trial, and says what its figure is worth."""
+  ended = [number for number, cell in enumerate(search.cells)
+           if outcomes.mean(cell, search.figure) is not None]
+  if not ended:
+    return "No trial was run."
+  best = max(ended, key=lambda n: _mean(search, outcomes, search.cells[n]))
+  reached = reports.mean_text(outcomes, search.cells[best], search.figure, 1)
+  compared = "" if search.paper is None else (
+      f" The paper's value: {_value(search.paper)}.")
+  return (f"Best of {len(ended)}: {search.parameter} = "
+          f"{_value(search.values[best])}, {FIGURES[search.figure]} {reached} "
+          "%. That mean and its interval are optimistic: the trial was "
+          "selected for them; a run with other seeds on another split tells "
+          f"what it is worth.{compared}")
+
+
+def _record(search: Search, outcomes: Outcomes, value: float,
+            cell: Cell) -> dict[str, Any]:
+  return {
+      search.parameter: value, "place": cell.place,
+      "runs": len(outcomes.of(cell)),
+      "hours": round(outcomes.hours(cell), 6),
+      **reports.estimate_fields(
+          search.figure, outcomes.mean(cell, search.figure)),
+      f"{search.figure}_seeds": len(outcomes.values(cell, search.figure))}
+
+
+def _plot(search: Search, outcomes: Outcomes,
+          trials: Sequence[tuple[float, Cell]]) -> Plot:
+  measured = [(value, outcomes.mean(cell, search.figure))
+              for value, cell in trials]
+  series = Series("mean of a trial, 95% interval",
+                  [(value, mean) for value, mean in measured if mean], [])
+  mark = None if search.paper is None else (
+      search.paper, f"the paper's {_value(search.paper)}")
+  return Plot(search.caption,
+              [Panel(f"{FIGURES[search.figure]}, %", [series])],
+              search.parameter, {}, is_log=search.log, is_joined=False,
+              mark=mark)
