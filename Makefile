@@ -7,7 +7,7 @@ BIN := .venv/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check --no-input
 BACKEND_TESTS := tests/test_objectives.py tests/test_mixmatch.py \
   tests/test_networks.py tests/test_wide_resnet.py \
-  tests/test_preprocess.py tests/test_student.py
+  tests/test_preprocess.py tests/test_student.py tests/test_precision.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,7 +32,8 @@ test-torch: .venv/installed  ## the same on torch, installed if it is missing
 
 bench: .venv/installed  ## time it, into docs/results (idle machine, minutes)
 	for name in student_fit labelling label_store tensorflow_cpu \
-	  rotation_step; do $(BIN) benchmarks/$$name.py --write || exit 1; done
+	  rotation_step mixmatch_step k_center; \
+	  do $(BIN) benchmarks/$$name.py --write || exit 1; done
 
 lint: .venv/installed  ## check the style; types too where pyright is installed
 	$(BIN) -m ruff check .

@@ -17,13 +17,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parent.parent
-_PACKAGES = ("keras", "tensorflow", "jax", "numpy", "grain")
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "grain")
 
 Rates = Mapping[str, np.ndarray]
 
 
-def arguments(description: str, rounds: int = 7) -> argparse.Namespace:
-  """Reads the command line: --rounds, --quick, --write."""
+def arguments(description: str, rounds: int = 7,
+              **own: str) -> argparse.Namespace:
+  """Reads the command line: --rounds, --quick, --write.
+
+  Args:
+    description: Of the benchmark.
+    rounds: If the command line does not say.
+    **own: Further flags that take a string, and their help.
+  """
   parser = argparse.ArgumentParser(
       description=description.strip(),
       formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,7 +41,10 @@ def arguments(description: str, rounds: int = 7) -> argparse.Namespace:
   parser.add_argument("--write", action="store_true",
                       help="write the page to docs/results as well")
   parser.add_argument("--worker", help=argparse.SUPPRESS)
+  for name, text in own.items():
+    parser.add_argument(f"--{name}", help=text)
   args = parser.parse_args()
+  args.own = own
   args.rounds = 1 if args.quick else args.rounds
   args.start = time.perf_counter()
   return args
@@ -133,7 +143,8 @@ def publish(args: argparse.Namespace, title: str, *text: str) -> None:
 
 
 def _circumstances(args: argparse.Namespace, name: str) -> str:
-  options = f"--rounds={args.rounds}{' --quick' * args.quick}"
+  options = f"--rounds={args.rounds}{' --quick' * args.quick}" + "".join(
+      f" --{own}={own.upper()}" for own in args.own if getattr(args, own))
   lines = [
       f"Command: `python benchmarks/{name}.py {options}`, "
       f"{time.perf_counter() - args.start:.0f} s",

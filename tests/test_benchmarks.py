@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from source_tree import ROOT
+from source_tree import ROOT, SourceTree
 
 _SCRIPTS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("*.py")
-    if path.stem not in ("timing", "rotation"))
+    if SourceTree().is_program(path.stem))
 
 
 @pytest.mark.parametrize("name", _SCRIPTS)

@@ -21,6 +21,7 @@ from typing import Any
 from wsl_extraction.errors import InputError
 
 BACKENDS = ("tensorflow", "jax", "torch")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 # On CPUs TensorFlow otherwise maps and unmaps memory at every step, and leaves
 # oneDNN off on some processors: together they cost more than half the speed
@@ -128,8 +129,38 @@ def jit_compile() -> bool:
 
   backend = keras.backend.backend()
   if backend == "tensorflow":
-    return any("cpu" not in name.lower() for name in _device_names())
+    return _has_accelerator()
   return backend == "jax"
+
+
+def set_precision(name: str) -> None:
+  """Chooses in what numbers networks compute that are made from now on.
+
+  "mixed_bfloat16" keeps weights, losses and what normalises in float32, and
+  computes the rest in bfloat16: about twice as fast on GPUs and TPUs, and no
+  faster on CPUs. A network keeps the precision that it was made with, on
+  disk too.
+
+  Args:
+    name: "float32", "mixed_bfloat16", or "auto" for the one that suits the
+      device.
+
+  Raises:
+    InputError: There is no such precision.
+  """
+  import keras
+
+  check_precision(name, "precision")
+  if name == "auto":
+    name = "mixed_bfloat16" if _has_accelerator() else "float32"
+  keras.config.set_dtype_policy(name)
+
+
+def check_precision(name: str, where: str) -> None:
+  """Raises InputError, about the setting `where`, if there is no such one."""
+  if name not in PRECISIONS:
+    raise InputError(f"{where} is {name!r}; give one of "
+                     f"{', '.join(PRECISIONS)}")
 
 
 def compile_options() -> dict[str, Any]:
@@ -147,7 +178,7 @@ def compile_options() -> dict[str, Any]:
 
 
 def describe() -> dict[str, Any]:
-  """Backend, devices and versions, for the record of a run."""
+  """Backend, devices, precision and versions, for the record of a run."""
   import keras
 
   backend = keras.backend.backend()
@@ -156,6 +187,7 @@ def describe() -> dict[str, Any]:
       "backend": backend,
       "device": f"{', '.join(_device_names())} ({platform.machine()}, "
                 f"{os.cpu_count()} cores)",
+      "precision": keras.config.dtype_policy().name,
       "versions": {"python": platform.python_version(),
                    **{name: _version(name) for name in packages}},
   }
@@ -171,6 +203,10 @@ def _device_names() -> list[str]:
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return names or ["cpu:0"]
   return [str(name) for name in keras.distribution.list_devices()]
+
+
+def _has_accelerator() -> bool:
+  return any("cpu" not in name.lower() for name in _device_names())
 
 
 def _version(package: str) -> str:

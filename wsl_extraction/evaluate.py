@@ -78,6 +78,18 @@ def _attacked(surrogate: str) -> dict[str, str]:
   return {"attacked": result["victim"]}
 
 
+def _precision(folder: pathlib.Path) -> list[str]:
+  """A run's, as a binding, which another device would choose otherwise.
+
+  A victim that is trained in another precision is another one.
+  """
+  from wsl_extraction.report import runs
+
+  result = runs.RunFolder(folder).read_json("result.json") or {}
+  name = result.get("precision")
+  return [f"Experiment.precision = {name!r}"] if name else []
+
+
 def _adopt_run() -> None:
   """Takes configuration and surrogate from --workdir where none is given."""
   if flags.FLAGS.workdir:
@@ -87,6 +99,8 @@ def _adopt_run() -> None:
                        "written")
     if not flags.FLAGS.gin_file:
       flags.FLAGS.gin_file = [str(folder / "config.gin")]
+      flags.FLAGS.gin_bindings = [*_precision(folder),
+                                  *flags.FLAGS.gin_bindings]
     if not flags.FLAGS.surrogate:
       flags.FLAGS.surrogate = str(folder / "surrogate.keras")
   if not flags.FLAGS.surrogate:

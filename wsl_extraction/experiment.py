@@ -44,6 +44,8 @@ class Experiment:
       of asking the victim again (they count as queries all the same).
     response_dtype: The type in which responses are kept: float16, float32 or
       float64.
+    precision: In what numbers networks compute: float32, mixed_bfloat16, or
+      auto for the one that suits the device; see `devices.set_precision`.
     seed: Of the attack.
   """
 
@@ -59,6 +61,7 @@ class Experiment:
   image_size: int | None = None
   transfer_set: str | None = None
   response_dtype: str = "float32"
+  precision: str = "auto"
   seed: int = 0
 
   def __post_init__(self):
@@ -69,6 +72,7 @@ class Experiment:
                        "number of queries, 1 or more")
     object.__setattr__(self, "access", Access.parse(self.access))
     self._check_types()
+    devices.check_precision(self.precision, "Experiment.precision")
     if isinstance(self.seed, bool) or not isinstance(self.seed, int) or (
         not 0 <= self.seed < 2**31):
       raise InputError(f"Experiment.seed is {self.seed!r}; give a whole number "
@@ -107,11 +111,17 @@ class Experiment:
                        "Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
+    self.attack.check(self.check_oracle(dataset), parts.pool)
 
-  def check_oracle(self, dataset: Dataset) -> None:
-    """Raises InputError where k, decimals or dtype cannot be."""
-    self.oracle(Victim(lambda _: None, "logits", dataset.input_shape,
-                       dataset.num_classes, ""), Ledger())
+  def check_oracle(self, dataset: Dataset) -> Oracle:
+    """An oracle without a victim, on the attack's budget.
+
+    Raises:
+      InputError: k, decimals or dtype cannot be.
+    """
+    nobody = Victim(lambda _: None, "logits", dataset.input_shape,
+                    dataset.num_classes, "")
+    return self.oracle(nobody, Ledger(self.budget))
 
   def data(self) -> tuple[Dataset, Parts]:
     """Loads the data set and splits it."""
@@ -175,6 +185,8 @@ def _charged(ledger: Ledger, oracle: Oracle, images: np.ndarray) -> Response:
 def configured() -> Experiment:
   """Reads the flags' gin files and bindings and constructs the experiment.
 
+  Networks that are made afterwards have its precision.
+
   Raises:
     InputError: They cannot be used.
   """
@@ -183,7 +195,9 @@ def configured() -> Experiment:
   if flags.seed is not None:
     bindings.append(f"Experiment.seed = {flags.seed}")
   cli.configure(flags.gin_file, bindings)
-  return cli.built(Experiment)
+  experiment = cli.built(Experiment)
+  devices.set_precision(experiment.precision)
+  return experiment
 
 
 def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,

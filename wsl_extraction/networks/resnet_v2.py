@@ -10,15 +10,13 @@ References:
 from __future__ import annotations
 
 import dataclasses
-import math
-import zlib
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks import parts
 
 # Depth: blocks a stage, of the networks for ImageNet.
 _FOUR_STAGES = {
@@ -77,7 +75,8 @@ def resnet_v2(
     value_range: The darkest and brightest value of the images that will be
       fed; a first layer maps it to -1..1, so a saved network needs no other
       preparation of its input.
-    batch_norm_momentum: Of the moving averages that evaluation uses.
+    batch_norm_momentum: Of the moving averages that evaluation uses, from 0
+      to below 1.
     seed: Makes the initial weights those of this seed, whatever was drawn
       before; equal on the same backend only.
     name: Of the model; "resnet_v2_DEPTH" by default.
@@ -89,25 +88,28 @@ def resnet_v2(
     InputError: No such depth, or an argument that no network can have.
   """
   design = _design(depth)
-  stem = _check(input_shape, num_classes, width, stem, value_range, design)
-  width = width or design.width
-  parts = _Parts(batch_norm_momentum, seed)
+  width = design.width if width is None else width
+  parts.check("resnet_v2", input_shape, num_classes, width, value_range,
+              batch_norm_momentum)
+  stem = _fitting_stem(input_shape[:2], stem, len(design.blocks))
+  make = _Layers(batch_norm_momentum, seed)
   images = keras.Input(tuple(input_shape), name="images")
-  x = _STEM_LAYERS[stem](parts, _centred(images, value_range), width)
+  x = _STEM_LAYERS[stem](make, parts.centred(images, value_range), width)
   for stage, blocks in enumerate(design.blocks):
     last = stage == len(design.blocks) - 1
     for block in range(1, blocks + 1):
       stride = 2 if block == blocks and not last else 1
       label = f"conv{stage + 2}_block{block}"
-      x = design.block(parts, x, width * 2**stage, stride, label)
-  x = parts.norm_relu(x, "post")
+      x = design.block(make, x, width * 2**stage, stride, label)
+  x = make.norm_relu(x, "post")
   x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-  return keras.Model(images, parts.logits(x, num_classes),
+  initial = keras.initializers.GlorotUniform(parts.layer_seed(seed, "logits"))
+  return keras.Model(images, parts.logits(x, num_classes, initial),
                      name=name or f"resnet_v2_{depth}")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Parts:
+class _Layers:
   """The layers that blocks are made of."""
 
   momentum: float
@@ -125,15 +127,10 @@ class _Parts:
     padding = "same" if stride == 1 else "valid"
     if stride > 1 and kernel > 1:
       x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    initial = keras.initializers.HeNormal(parts.layer_seed(self.seed, name))
     return layers.Conv2D(
         filters, kernel, strides=stride, padding=padding, use_bias=bias,
-        kernel_initializer=keras.initializers.HeNormal(self._seed_of(name)),
-        name=name)(x)
-
-  def logits(self, x: Any, num_classes: int) -> Any:
-    initial = keras.initializers.GlorotUniform(self._seed_of("logits"))
-    return layers.Dense(num_classes, kernel_initializer=initial,
-                        dtype="float32", name="logits")(x)
+        kernel_initializer=initial, name=name)(x)
 
   def shortcut(self, x: Any, active: Any, filters: int, stride: int,
                name: str) -> Any:
@@ -145,63 +142,47 @@ class _Parts:
       return layers.MaxPooling2D(1, strides=stride, name=f"{name}_0_pool")(x)
     return x
 
-  def _seed_of(self, name: str) -> int | None:
-    # Hashed, since on torch seeds that are close give shifted copies of one
-    # stream; 31 bits are valid on every backend.
-    if self.seed is None:
-      return None
-    entropy = np.random.SeedSequence([self.seed, zlib.crc32(name.encode())])
-    return int(entropy.generate_state(1)[0] >> 1)
 
-
-def _basic(parts: _Parts, x: Any, filters: int, stride: int,
+def _basic(make: _Layers, x: Any, filters: int, stride: int,
            name: str) -> Any:
   """Two 3 x 3 convolutions (figure 4e of the paper)."""
-  active = parts.norm_relu(x, f"{name}_preact")
-  shortcut = parts.shortcut(x, active, filters, stride, name)
-  x = parts.conv(active, filters, 3, f"{name}_1_conv", stride=stride)
-  x = parts.norm_relu(x, f"{name}_1")
-  x = parts.conv(x, filters, 3, f"{name}_2_conv", bias=True)
+  active = make.norm_relu(x, f"{name}_preact")
+  shortcut = make.shortcut(x, active, filters, stride, name)
+  x = make.conv(active, filters, 3, f"{name}_1_conv", stride=stride)
+  x = make.norm_relu(x, f"{name}_1")
+  x = make.conv(x, filters, 3, f"{name}_2_conv", bias=True)
   return layers.Add(name=f"{name}_out")([shortcut, x])
 
 
-def _bottleneck(parts: _Parts, x: Any, filters: int, stride: int,
+def _bottleneck(make: _Layers, x: Any, filters: int, stride: int,
                 name: str) -> Any:
   """Convolutions of 1 x 1, 3 x 3, and 1 x 1 with four times the filters."""
-  active = parts.norm_relu(x, f"{name}_preact")
-  shortcut = parts.shortcut(x, active, 4 * filters, stride, name)
-  x = parts.conv(active, filters, 1, f"{name}_1_conv")
-  x = parts.norm_relu(x, f"{name}_1")
-  x = parts.conv(x, filters, 3, f"{name}_2_conv", stride=stride)
-  x = parts.norm_relu(x, f"{name}_2")
-  x = parts.conv(x, 4 * filters, 1, f"{name}_3_conv", bias=True)
+  active = make.norm_relu(x, f"{name}_preact")
+  shortcut = make.shortcut(x, active, 4 * filters, stride, name)
+  x = make.conv(active, filters, 1, f"{name}_1_conv")
+  x = make.norm_relu(x, f"{name}_1")
+  x = make.conv(x, filters, 3, f"{name}_2_conv", stride=stride)
+  x = make.norm_relu(x, f"{name}_2")
+  x = make.conv(x, 4 * filters, 1, f"{name}_3_conv", bias=True)
   return layers.Add(name=f"{name}_out")([shortcut, x])
 
 
-def _cifar_stem(parts: _Parts, x: Any, width: int) -> Any:
-  return parts.conv(x, width, 3, "conv1_conv", bias=True)
+def _cifar_stem(make: _Layers, x: Any, width: int) -> Any:
+  return make.conv(x, width, 3, "conv1_conv", bias=True)
 
 
-def _half_stem(parts: _Parts, x: Any, width: int) -> Any:
-  return parts.conv(x, width, 3, "conv1_conv", stride=2, bias=True)
+def _half_stem(make: _Layers, x: Any, width: int) -> Any:
+  return make.conv(x, width, 3, "conv1_conv", stride=2, bias=True)
 
 
-def _imagenet_stem(parts: _Parts, x: Any, width: int) -> Any:
-  x = parts.conv(x, width, 7, "conv1_conv", stride=2, bias=True)
+def _imagenet_stem(make: _Layers, x: Any, width: int) -> Any:
+  x = make.conv(x, width, 7, "conv1_conv", stride=2, bias=True)
   x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
   return layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
 
 
 _STEM_LAYERS = {"cifar": _cifar_stem, "half": _half_stem,
                 "imagenet": _imagenet_stem}
-
-
-def _centred(images: Any, value_range: tuple[float, float]) -> Any:
-  """Maps `value_range` to -1..1."""
-  low, high = (float(end) for end in value_range)
-  scale = 2 / (high - low)
-  return layers.Rescaling(scale, -1 - low * scale, dtype="float32",
-                          name="rescaling")(images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,9 +195,7 @@ class _Design:
 
 
 def _design(depth: int) -> _Design:
-  if not _is_count(depth) or not _is_valid(depth):
-    raise InputError(f"resnet_v2: there is no network of depth {depth!r}; "
-                     f"the nearest valid: {_nearest(depth)}")
+  parts.check_depth("resnet_v2", depth, _is_valid, _SHALLOWEST)
   if depth in _FOUR_STAGES:
     block = _basic if depth < 50 else _bottleneck
     return _Design(block, _FOUR_STAGES[depth], 64)
@@ -229,38 +208,6 @@ def _design(depth: int) -> _Design:
 def _is_valid(depth: int) -> bool:
   return depth in _FOUR_STAGES or (
       depth >= _SHALLOWEST and 0 in ((depth - 2) % 6, (depth - 2) % 9))
-
-
-def _nearest(depth: Any) -> str:
-  """The valid depths on both sides of one that is not."""
-  try:
-    start = max(math.floor(depth), 0)
-  except (TypeError, ValueError, OverflowError):
-    start = 0
-  # 6n + 2 comes round within six.
-  below = [d for d in range(start, start - 6, -1) if _is_valid(d)]
-  above = [d for d in range(start + 1, start + _SHALLOWEST + 1)
-           if _is_valid(d)]
-  return " and ".join(str(d) for d in below[:1] + above[:1])
-
-
-def _check(input_shape: Any, num_classes: Any, width: Any, stem: Any,
-           value_range: Any, design: _Design) -> str:
-  """Refuses what no network can have; returns the stem."""
-  if keras.config.image_data_format() != "channels_last":
-    raise InputError("resnet_v2: images are [n, h, w, c]; set "
-                     "image_data_format to channels_last in keras.json")
-  if len(input_shape) != 3 or not all(map(_is_count, input_shape)):
-    raise InputError(f"resnet_v2: input_shape={input_shape!r}; give height, "
-                     "width and channels, three whole numbers above 0")
-  if not _is_count(num_classes) or not (width is None or _is_count(width)):
-    raise InputError(f"resnet_v2: num_classes={num_classes!r}, width="
-                     f"{width!r}; give whole numbers above 0")
-  low, high = value_range
-  if not -math.inf < low < high < math.inf:
-    raise InputError(f"resnet_v2: value_range={value_range!r}; give the "
-                     "lowest and the highest value of an image")
-  return _fitting_stem(input_shape[:2], stem, len(design.blocks))
 
 
 def _fitting_stem(sides: tuple[int, int], stem: Any, stages: int) -> str:
@@ -276,8 +223,3 @@ def _fitting_stem(sides: tuple[int, int], stem: Any, stages: int) -> str:
         f"{stem!r} and {stages} stages, which divide a side by {shrinks}; "
         "enlarge the images or choose another stem or depth")
   return stem
-
-
-def _is_count(number: Any) -> bool:
-  return (isinstance(number, (int, np.integer)) and number > 0
-          and not isinstance(number, bool))

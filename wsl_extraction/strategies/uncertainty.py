@@ -51,7 +51,7 @@ class Margin(Uncertainty):
 
   References:
     Scheffer, Decomain and Wrobel 2001, "Active Hidden Markov Models for
-      Information Extraction", section 4.
+      Information Extraction".
     Settles 2009, "Active Learning Literature Survey", section 3.1.
   """
 
@@ -68,7 +68,7 @@ class LeastConfidence(Uncertainty):
 
   References:
     Lewis and Gale 1994, "A Sequential Algorithm for Training Text
-      Classifiers", section 4.
+      Classifiers".
     Settles 2009, "Active Learning Literature Survey", section 3.1.
   """
 
