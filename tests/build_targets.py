@@ -164,15 +164,7 @@ class Targets:
 
   def _closure(self, module: str) -> set[str]:
     """All that runs when `module` is imported, itself included."""
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-      name = waiting.pop()
-      if name not in seen:
-        seen.add(name)
-        waiting.extend(self._tree.first_party(name))
-        waiting.extend(self._ancestors(name))
-    return seen
+    return self._tree.reachable(module, self._ancestors)
 
   def _reads_gin_files(self, module: str) -> bool:
     if self._tree.modules[module].startswith(PACKAGE):

@@ -11,7 +11,7 @@ import functools
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = "wsl_extraction"
 ROOT = pathlib.Path(__file__).parent.parent
@@ -77,6 +77,26 @@ class SourceTree:
       if imported is not None and imported != module:
         found.setdefault(imported, line)
     return found
+
+  def reachable(
+      self, module: str,
+      beside: Callable[[str], Iterable[str]] = lambda module: (),
+  ) -> set[str]:
+    """`module` and all that it imports, directly or by way of others.
+
+    Args:
+      module: Where to begin.
+      beside: Gives what else a module brings with it.
+    """
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+      name = waiting.pop()
+      if name not in seen:
+        seen.add(name)
+        waiting.extend(self.first_party(name))
+        waiting.extend(beside(name))
+    return seen
 
   def third_party(self, module: str) -> dict[str, int]:
     """Top-level names of other people's packages, each with a line."""

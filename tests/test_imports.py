@@ -79,26 +79,15 @@ def _reaching_victims(tree: SourceTree, modules: list[str]) -> list[str]:
   return [
       f"{tree.modules[name]}: reaches {victim}, which no attack may"
       for name in modules if part(name) == "attacks"
-      for victim in _reachable(tree, name) if part(victim) == "victims"]
+      for victim in tree.reachable(name) if part(victim) == "victims"]
 
 
 def _cycles(tree: SourceTree, modules: list[str]) -> list[str]:
   return [
       f"{tree.modules[name]}: imports itself by way of others"
       for name in modules if any(
-          name in _reachable(tree, imported)
+          name in tree.reachable(imported)
           for imported in tree.first_party(name))]
-
-
-def _reachable(tree: SourceTree, module: str) -> set[str]:
-  seen: set[str] = set()
-  waiting = [module]
-  while waiting:
-    name = waiting.pop()
-    if name not in seen:
-      seen.add(name)
-      waiting.extend(tree.first_party(name))
-  return seen
 
 
 def test_only_allowed_imports():
