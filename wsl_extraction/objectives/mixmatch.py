@@ -40,8 +40,9 @@ class MixMatch(Objective):
   - interleave=False, the default: guesses in one pass over the K m images,
     learning in one pass over the b + K m mixed ones. The statistics are those
     of the joined batch, by which the surrogate will be evaluated. Nothing
-    depends on the order of rows, m need not equal b, and one large pass keeps
-    a device busier than K + 1 small ones.
+    depends on the order of rows, m need not equal b, and two large passes take
+    less to compile and to launch than 2 K + 1 small ones (on CPUs both take
+    equally long: benchmarks/mixmatch_step.py).
   - interleave=True: the reference's. Each view is guessed in a pass of its
     own; the mixed images are swapped so that each of K + 1 batches of b holds
     some of every kind, each goes through the network by itself, and the moving
