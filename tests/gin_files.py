@@ -8,8 +8,9 @@ import re
 import gin
 import numpy as np
 
-from wsl_extraction import cli, devices
+from wsl_extraction import cli
 from wsl_extraction.attacks.attack import Surroundings
+from wsl_extraction.victims import victim as victims
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path.relative_to(ROOT).as_posix()
@@ -31,6 +32,8 @@ SHARED = [name for name in FILES if is_shared(name)]
 EXPERIMENTS = [name for name in FILES if name not in {*SHARED, *TABLES}]
 SHAPES = {"mnist5k": (28, 28, 1), "cifar10": (32, 32, 3),
           "svhn_cropped": (32, 32, 3)}
+# A single step costs less than tracing it.
+EAGER = {"run_eagerly": True, "jit_compile": False}
 # The smallest of each network.
 SMALL = {"resnet_v2.resnet_v2": ("depth = 8",),
          "wide_resnet.wide_resnet": ("depth = 10", "width = 1")}
@@ -64,19 +67,19 @@ def one_step(name, folder):
       f"Experiment.dataset = {str(stand_in(dataset_name, folder))!r}",
       "Experiment.budget = 8", "Split.private = 20", "Split.pool = 20",
       "Split.test = 20", "Split.overlap = 0", "STEPS = 1",
-      "Trained.steps = 1",
+      "Trained.steps = 1", "Learning.round_steps = 1",
       *small_networks(gin.config_str()),
       "Trained.batch_size = 8", "Learning.batch_size = 8",
       "Learning.unlabeled_batch_size = 8"])
   experiment = cli.built(experiments.Experiment)
   dataset, parts = experiment.data()
   experiment.check(dataset, parts)
-  victim = experiments.make_victim(
-      experiment, dataset, parts, lambda *size: [])
+  victim = experiment.victim(dataset, parts, victims.Surroundings(
+      cli.cache_folder(), compile_options=EAGER))
   with experiment.attacked(folder / "r.sqlite", victim, dataset) as oracle:
     extraction = experiment.attack(
         oracle, parts.pool, 0,
-        Surroundings(compile_options=devices.compile_options()))
+        Surroundings(compile_options=EAGER))
   figures = experiments.examine(extraction.surrogate, victim, parts.test)
   assert extraction.queries == (0 if name.endswith("/supervised.gin") else 8)
   assert 0 <= figures["surrogate"]["fidelity_top1"].value <= 1

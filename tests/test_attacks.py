@@ -26,6 +26,8 @@ from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.uncertainty import Margin
 
 SHAPE, CLASSES, POOL, BUDGET = (8, 8, 1), 3, 60, 24
+# A few steps cost less than tracing them.
+EAGER = {"run_eagerly": True, "jit_compile": False}
 
 
 def learning(objective, **kwargs):
@@ -84,7 +86,7 @@ def oracle(access=Access.LOGITS, budget=BUDGET, seen=None):
 
 def run(attack, seed=0, **kwargs):
   return attack(oracle(**kwargs), pool(), seed,
-                Surroundings(compile_options=devices.compile_options()))
+                Surroundings(compile_options=EAGER))
 
 
 @pytest.fixture(params=ATTACKS)

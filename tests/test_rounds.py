@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test_attacks import BUDGET, CLASSES, POOL, learning, oracle, pool, rows
-from wsl_extraction import devices
+from test_attacks import (
+  BUDGET,
+  CLASSES,
+  EAGER,
+  POOL,
+  learning,
+  oracle,
+  pool,
+  rows,
+)
 from wsl_extraction.attacks import rounds
 from wsl_extraction.attacks.attack import Surroundings
 from wsl_extraction.errors import InputError
@@ -41,7 +49,7 @@ class Spy(Strategy):
 
 def around(folder=None, callbacks=lambda name, steps, images: ()):
   return Surroundings(folder=folder, callbacks=callbacks,
-                      compile_options=devices.compile_options())
+                      compile_options=EAGER)
 
 
 @given(st.integers(0, 500), st.integers(1, 20))

@@ -94,9 +94,11 @@ def fit(student, path=None, *callbacks):
   return student
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("objective, optimizer", [
+    *((name, "adam") for name in OBJECTIVES),
+    ("supervised", "momentum"), ("mixmatch", "averaged")])
 def test_training_goes_on_to_the_same_weights(tmp_path, objective, optimizer):
+  objective, optimizer = OBJECTIVES[objective], OPTIMIZERS[optimizer]
   whole = fit(make_student(objective, optimizer))
   path = tmp_path / "checkpoint.npz"
   for steps, kept in ((6, 4), (5, 8)):  # in step 6, then in step 4 + 5

@@ -43,6 +43,7 @@ class RunFolder:
     self.config = self.path / "config.gin"
     self.operative = self.path / "operative.gin"
     self.metrics = self.path / "metrics.jsonl"
+    self.asked = self.path / "asked.json"
     self.responses = self.path / "responses.sqlite"
     self.checkpoint = self.path / "checkpoint.npz"
     self.surrogate = self.path / "surrogate.keras"
@@ -135,7 +136,8 @@ class RunFolder:
 
     For a run that failed before anything was paid for.
     """
-    for path in (self.config, self.responses, self.path / ".lock"):
+    for path in (
+        self.config, self.asked, self.responses, self.path / ".lock"):
       path.unlink(missing_ok=True)
     self.close()
     with contextlib.suppress(OSError):
