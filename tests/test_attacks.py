@@ -74,14 +74,15 @@ def victim(images):
   return means / 64
 
 
-def oracle(access=Access.LOGITS, budget=BUDGET, seen=None):
+def oracle(access=Access.LOGITS, budget=BUDGET, seen=None, ledger=None):
   def predict(images):
     if seen is not None:
       seen.append(images)
     return victim(images)
 
   return Oracle(predict, outputs="logits", input_shape=SHAPE,
-                num_classes=CLASSES, access=access, ledger=Ledger(budget))
+                num_classes=CLASSES, access=access,
+                ledger=ledger or Ledger(budget))
 
 
 def run(attack, seed=0, **kwargs):

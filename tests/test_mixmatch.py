@@ -32,7 +32,8 @@ def numbers(seed=0):
   total = LABELED + K * UNLABELED
   return {
       "labeled": rng.uniform(0, 1, (LABELED, 2, 2, 1)),
-      "unlabeled": rng.uniform(0, 1, (UNLABELED, 2, 2, 1)),
+      # Its K augmentations, which differ.
+      "unlabeled": rng.uniform(0, 1, (K * UNLABELED, 2, 2, 1)),
       "targets": rng.normal(size=(LABELED, CLASSES)),
       "first": rng.normal(size=(4, HIDDEN)),
       "gamma": rng.uniform(0.5, 1.5, HIDDEN),
@@ -57,15 +58,31 @@ def made(given_numbers, rate=0.0, **kwargs):
   network.set_weights([*(given_numbers[name] for name in WEIGHTS[:3]),
                        np.zeros(HIDDEN), np.ones(HIDDEN),
                        *(given_numbers[name] for name in WEIGHTS[3:])])
-  student = Student(network, MixMatch(**{**SETTINGS, **kwargs}), seed=1)
+  student = Student(network, MixMatch(**{**SETTINGS, **kwargs}), seed=1,
+                    augment=Views(given_numbers["unlabeled"]))
   student.compile(keras.optimizers.SGD(rate), jit_compile=False)
   student.step.assign(2)  # half of the ramp
   return student
 
 
+class Views(layers.Layer):
+  """Makes of the unlabelled images what `numbers` holds, a view a call."""
+
+  def __init__(self, unlabeled):
+    super().__init__()
+    self.views = [view.astype("float32") for view in np.split(unlabeled, K)]
+    self.calls = 0
+
+  def call(self, images, training=False):
+    # The labelled ones come first.
+    view, self.calls = self.calls % (K + 1), self.calls + 1
+    return ops.convert_to_tensor(self.views[view - 1]) if view else images
+
+
 def entries(fixed):
-  return {name: fixed[name].astype("float32")
-          for name in ("labeled", "unlabeled", "targets")}
+  return {"labeled": fixed["labeled"].astype("float32"),
+          "unlabeled": np.zeros((UNLABELED, 2, 2, 1), "float32"),
+          "targets": fixed["targets"].astype("float32")}
 
 
 @pytest.fixture
@@ -92,7 +109,7 @@ def forward(fixed, x):
 
 def guessed(fixed, apart=False):
   softmax = functools.partial(scipy.special.softmax, axis=1)
-  views = [fixed["unlabeled"]] * K
+  views = np.split(fixed["unlabeled"], K)
   if apart:
     scores = [softmax(forward(fixed, view)[0]) for view in views]
   else:
@@ -103,7 +120,7 @@ def guessed(fixed, apart=False):
 
 def losses(fixed, guess, apart=False):
   """L_X, half of weight * L_U, and the statistics that are kept."""
-  x = np.concatenate([fixed["labeled"], *[fixed["unlabeled"]] * K])
+  x = np.concatenate([fixed["labeled"], fixed["unlabeled"]])
   p = np.concatenate([scipy.special.softmax(fixed["targets"], axis=1),
                       *[guess] * K])
   lead, partner = fixed["lead"], fixed["partner"]
@@ -315,8 +332,9 @@ def test_weight_decay_takes_from_kernels_alone():
   """Adam at 0.01 with a decay of 0.5: kernels lose 0.5 % more than without."""
   after = {}
   for decay in (None, 0.5):
-    student = small_student(optimizers.decaying_kernels(
-        keras.optimizers.Adam(0.01, weight_decay=decay)))
+    optimizer = keras.optimizers.Adam(0.01, weight_decay=decay)
+    student = small_student(
+        optimizers.decaying_kernels(optimizer) if decay else optimizer)
     before = weights_by_name(student)
     student.train_on_batch(random_batch(0))
     after[decay] = weights_by_name(student)
@@ -370,6 +388,11 @@ def test_the_surrogate_gets_the_averages_also_after_an_interruption(tmp_path):
   for one, other in zip(student.network.get_weights(),
                         again.network.get_weights(), strict=True):
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_decay_of_nothing_is_refused():
+  with pytest.raises(InputError, match="Adam without weight decay"):
+    optimizers.decaying_kernels(keras.optimizers.Adam(0.01))
 
 
 @pytest.mark.parametrize("field, value", [

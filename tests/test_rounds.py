@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -17,17 +18,21 @@ from test_attacks import (
   EAGER,
   POOL,
   learning,
+  linear_network,
   oracle,
   pool,
   rows,
 )
 from wsl_extraction.attacks import rounds
 from wsl_extraction.attacks.attack import Surroundings
+from wsl_extraction.data import labels
+from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
+from wsl_extraction.oracle import Access
 from wsl_extraction.strategies.strategy import Strategy
 from wsl_extraction.strategies.uncertainty import Entropy
 
@@ -109,6 +114,16 @@ def test_one_round_is_what_it_was():
     np.testing.assert_array_equal(a, b)
 
 
+def test_the_first_choice_of_a_seed_is_fixed(tmp_path):
+  """By NumPy alone, so that published seeds keep their queries."""
+  seen = []
+  learning(Distillation())(oracle(seen=seen), pool(), 5, around())
+  choosing = np.random.SeedSequence(5).spawn(4)[0].generate_state(1)[0] >> 1
+  order = np.random.default_rng(int(choosing)).permutation(POOL)
+  np.testing.assert_array_equal(
+      np.concatenate(seen), pool().images[order[:BUDGET]])
+
+
 class StopAfter(keras.callbacks.Callback):
   """Raises at the end of the epoch of a number, over all trainings."""
 
@@ -120,6 +135,16 @@ class StopAfter(keras.callbacks.Callback):
     self.left[0] -= 1
     if self.left[0] < 0:
       raise Interruption
+
+
+@contextlib.contextmanager
+def remembered(folder, seen):
+  """An oracle whose answers and charges are kept, as `train` keeps them."""
+  identity = {"access": Access.LOGITS, "k": None, "num_classes": CLASSES}
+  with labels.LabelStore(folder / "responses.sqlite", identity) as store:
+    yield labels.recorded(
+        oracle(seen=seen, ledger=labels.resumed_ledger(BUDGET, store)), store,
+        lambda images: Examples(images).keys)
 
 
 ACTIVE = learning(
@@ -136,23 +161,22 @@ def fixture_whole():
 def test_an_interrupted_attack_goes_on_and_pays_nothing_twice(
     tmp_path, epochs, whole):
   """Stopped in round 2, in round 3, or in the last training."""
-  attack, paid = ACTIVE, []
-  left = [epochs]
-  with pytest.raises(Interruption):
-    attack(oracle(seen=paid), pool(), 0, around(
+  paid, again, left = [], [], [epochs]
+  with pytest.raises(Interruption), remembered(tmp_path, paid) as answers:
+    ACTIVE(answers, pool(), 0, around(
         tmp_path, lambda name, steps, images: [StopAfter(left)]))
   chosen = json.loads((tmp_path / "asked.json").read_text())["rounds"]
   assert len(chosen) == 1 + epochs // 2
   assert rows(np.concatenate(paid)) == rows(
       pool().images[np.concatenate(chosen)])
-  again = []
-  resumed = attack(oracle(seen=again), pool(), 0, around(tmp_path))
-  np.testing.assert_array_equal(
-      np.concatenate(again)[:len(np.concatenate(paid))], np.concatenate(paid))
+  with remembered(tmp_path, again) as answers:
+    resumed = ACTIVE(answers, pool(), 0, around(tmp_path))
+  assert resumed.queries == BUDGET == len(np.concatenate([*paid, *again]))
+  assert len(rows(np.concatenate([*paid, *again]))) == BUDGET
   for a, b in zip(whole, resumed.surrogate.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
   assert {path.name for path in tmp_path.iterdir()} == {
-      "asked.json", "checkpoint.npz"}
+      "asked.json", "checkpoint.npz", "responses.sqlite"}
 
 
 def test_a_choice_once_made_is_not_made_again(tmp_path):
@@ -171,7 +195,9 @@ def test_a_choice_once_made_is_not_made_again(tmp_path):
 
 @pytest.mark.parametrize("content", [
     "{", "[]", '{"rounds": [[1, 1]]}', '{"rounds": [[60]]}', "",
-    '{"rounds": [[-1]]}', '{"rounds": [["a"]]}', '{"rounds": 3}'])
+    '{"rounds": [[-1]]}', '{"rounds": [["a"]]}', '{"rounds": 3}',
+    '{"rounds": [[]]}', '{"rounds": [[0, 1, 2]]}', '{"rounds": [1.7]}',
+    json.dumps({"rounds": [list(range(24)), [24]]})])
 def test_damaged_records_are_named_before_any_query(tmp_path, content):
   (tmp_path / "asked.json").write_text(content)
   seen = []
@@ -181,11 +207,20 @@ def test_damaged_records_are_named_before_any_query(tmp_path, content):
   assert seen == []
 
 
+def endless_network(input_shape, num_classes, value_range, seed):
+  """Does not end in a dense layer."""
+  made = linear_network(input_shape, num_classes, value_range, seed)
+  return keras.Model(
+      made.input, keras.layers.Rescaling(2.0)(made.output))
+
+
 @pytest.mark.parametrize("change, message", [
     ({"rounds": 0}, "Learning.rounds is 0"),
     ({"rounds": 1.5}, "Learning.rounds is 1.5"),
     ({"rounds": BUDGET + 1}, "Learning.rounds is 25, more than the 24"),
     ({"round_steps": 0}, "Learning.round_steps is 0"),
+    ({"strategy": Entropy()}, "Entropy chooses by a surrogate"),
+    ({"rounds": 2, "network": endless_network}, "its features are needed"),
     ({"objective": MixMatch(), "unlabeled_batch_size": 0},
      "no unlabelled images"),
     ({"objective": MixMatch(interleave=True), "unlabeled_batch_size": 3},

@@ -8,7 +8,7 @@ from keras import layers
 from wsl_extraction.data import transfer
 from wsl_extraction.data.preprocess import Augment
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import training
+from wsl_extraction.objectives import optimizers, training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Student, Supervised
@@ -21,14 +21,16 @@ OBJECTIVES = {
     "distillation": Distillation(temperature=1.5),
     "rotation": Rotation(base=Distillation()),
     "mixmatch": MixMatch(ramp_steps=STEPS),
+    "interleaved": MixMatch(ramp_steps=STEPS, interleave=True),
 }
 OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(
         keras.optimizers.schedules.CosineDecay(0.1, STEPS), momentum=0.9,
         nesterov=True),
     "adam": lambda: keras.optimizers.Adam(0.01),
-    "averaged": lambda: keras.optimizers.Adam(
-        0.01, use_ema=True, ema_momentum=0.9),
+    # As the settings of the paper have it.
+    "averaged": lambda: optimizers.decaying_kernels(keras.optimizers.Adam(
+        0.01, weight_decay=0.02, use_ema=True, ema_momentum=0.9)),
 }
 
 
@@ -96,7 +98,8 @@ def fit(student, path=None, *callbacks):
 
 @pytest.mark.parametrize("objective, optimizer", [
     *((name, "adam") for name in OBJECTIVES),
-    ("supervised", "momentum"), ("mixmatch", "averaged")])
+    ("supervised", "momentum"), ("mixmatch", "averaged"),
+    ("interleaved", "averaged")])
 def test_training_goes_on_to_the_same_weights(tmp_path, objective, optimizer):
   objective, optimizer = OBJECTIVES[objective], OPTIMIZERS[optimizer]
   whole = fit(make_student(objective, optimizer))

@@ -4,10 +4,12 @@ r"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
       --workdir=runs/rotation
 
 The folder --workdir then holds config.gin (what was asked for), operative.gin
-(every parameter in force), responses.sqlite (the oracle's answers),
-checkpoint.npz, metrics.jsonl, events/ (for TensorBoard, if it is installed),
-surrogate.keras and result.json. The same command goes on where an interrupted
-one stopped, to the same weights, and shows the result of a finished one.
+(every parameter in force), asked.json (which examples were asked about),
+responses.sqlite (the oracle's answers), round_*.jsonl (the trainings between
+rounds, if there are any), checkpoint.npz, metrics.jsonl, events/ (for
+TensorBoard, if it is installed), surrogate.keras and result.json. The same
+command goes on where an interrupted one stopped, to the same weights, and shows
+the result of a finished one.
 KERAS_BACKEND chooses tensorflow, jax or torch.
 """
 
@@ -69,10 +71,12 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   from wsl_extraction import files
   from wsl_extraction.report import callbacks
 
-  if run.checkpoint.exists() and not run.responses.exists():
+  begun = [path for path in (run.checkpoint, run.asked, *run.round_files())
+           if path.exists()]
+  if begun and not run.responses.exists():
     raise InputError(
-        f"{run.responses} is missing, on which {run.checkpoint} was trained; "
-        "put it back, or delete the folder to pay for the responses again")
+        f"{run.responses} is missing, on which {begun[0]} depends; put it "
+        "back, or delete the folder to pay for the responses again")
   dataset, parts = experiment.data()
   experiment.check(dataset, parts)
   victim = experiments.make_victim(
@@ -81,14 +85,16 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   with experiments.without_traces(run.path):
     new = not run.config.exists()
     run.prepare(config)
-    earlier = callbacks.recorded_seconds(run.metrics)
+    earlier = sum(map(callbacks.recorded_seconds, (
+        run.metrics, *run.path.glob("round_*.jsonl"))))
     oracle = None
     try:
       with experiment.attacked(run.responses, victim, dataset) as oracle:
         extraction = _attack(experiment, run, dataset, parts, oracle)
     except InputError:
       paid = oracle is not None and oracle.ledger.spent
-      trained = run.metrics.exists() or run.events.exists()
+      trained = (run.metrics.exists() or run.events.exists()
+                 or bool(run.round_files()))
       if new and not paid and not trained:
         run.discard()
       raise
@@ -111,7 +117,8 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
     shown = callbacks.Progress(name, *size)
     if name != "surrogate":
-      return [shown]
+      path = run.path / f"{name.split('/')[0].replace(' ', '_')}.jsonl"
+      return [callbacks.MetricsFile(path), shown]
     return [callbacks.MetricsFile(run.metrics),
             callbacks.TensorBoard(run.events), shown]
 

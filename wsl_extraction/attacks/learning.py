@@ -63,7 +63,8 @@ class Learning(Attack):
     strategy: What to ask about.
     rounds: How often to choose and ask; 1 asks all at once.
     round_steps: Training steps before each round but the first; None is as
-      many as the last training has.
+      many as the last training has. The optimizer's schedule and the
+      objective's ramp are those of the last training, cut off here.
     query_batch_size: Rows sent to the oracle at once.
     checkpoint_every: Steps between two checkpoints, at most.
 
@@ -103,6 +104,11 @@ class Learning(Attack):
     if not isinstance(self.strategy, Strategy):
       raise InputError(f"Learning.strategy is {self.strategy!r}; give a "
                        "strategy, such as @random.Random()")
+    if self.strategy.needs_surrogate and self.rounds == 1:
+      raise InputError(
+          f"Learning.strategy {type(self.strategy).__name__} chooses by a "
+          "surrogate, of which there is none in the first round; give "
+          "Learning.rounds 2 or more, or @random.Random()")
     if not isinstance(self.objective, Objective):
       raise InputError(f"Learning.objective is {self.objective!r}; give an "
                        "objective, such as @distillation.Distillation()")
@@ -146,10 +152,12 @@ class Learning(Attack):
     # Independent streams: the choice of examples does not depend on how many
     # random numbers training takes.
     choosing, *of_training = _streams(seed)
-    run = _Run(self, oracle, pool, surroundings)
+    sizes = rounds.sizes(self._count(oracle, pool), self.rounds)
+    run = _Run(self, oracle, pool, surroundings, sizes)
     # First: what cannot be built costs no query.
     student = run.student(of_training)
-    sizes = rounds.sizes(self._count(oracle, pool), self.rounds)
+    if self.rounds > 1:
+      penultimate(student.network)
     for number, size in enumerate(sizes):
       if number == len(run.asked.chosen):
         rng = np.random.default_rng([choosing, number] if number else choosing)
@@ -159,6 +167,7 @@ class Learning(Attack):
     run.train(student, self.rounds, of_training)
     return Extraction(student.network, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(run.asked.all()), "pool": len(pool),
+                       "strategy": type(self.strategy).__name__,
                        "rounds": self.rounds,
                        "parameters": student.network.count_params()})
 
@@ -183,10 +192,10 @@ class _Run:
   """One call of the attack: what it was given, and what it found out."""
 
   def __init__(self, attack: Learning, oracle: Oracle, pool: Examples,
-               surroundings: Surroundings):
+               surroundings: Surroundings, sizes: Sequence[int]):
     self.attack, self.oracle, self.pool = attack, oracle, pool
     self.surroundings = surroundings
-    self.asked = rounds.Asked(surroundings.folder, len(pool))
+    self.asked = rounds.Asked(surroundings.folder, len(pool), sizes)
     self.answers: list[Response] = []
 
   def student(self, seeds: Sequence[int]) -> Student:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,18 +30,20 @@ class Asked:
     chosen: One array of positions in the pool a round.
   """
 
-  def __init__(self, folder: pathlib.Path | None, pool: int):
+  def __init__(self, folder: pathlib.Path | None, pool: int,
+               sizes: Sequence[int]):
     """Reads what an interrupted attack has chosen so far.
 
     Args:
       folder: Where asked.json is kept; None keeps nothing.
       pool: The size of the pool.
+      sizes: How many examples each round asks about.
 
     Raises:
       InputError: The file is damaged.
     """
     self._path = folder / "asked.json" if folder else None
-    self._pool = pool
+    self._pool, self._sizes = pool, list(sizes)
     self.chosen: list[np.ndarray] = []
     if self._path and self._path.exists():
       self.chosen = self._read()
@@ -65,18 +68,20 @@ class Asked:
   def _read(self) -> list[np.ndarray]:
     try:
       held = json.loads(self._path.read_text(encoding="utf-8"))["rounds"]
-      chosen = [np.array(one, np.int64) for one in held]
-      every = np.concatenate([np.zeros(0, np.int64), *chosen])
-      whole = (len(set(every.tolist())) == len(every)
-               and np.all((every >= 0) & (every < self._pool)))
+      every = [position for one in held for position in one]
+      whole = ([len(one) for one in held] == self._sizes[:len(held)]
+               and all(type(position) is int and 0 <= position < self._pool
+                       for position in every)
+               and len(set(every)) == len(every))
+      chosen = [np.array(one, np.int64) for one in held] if whole else []
     except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
       raise self._damaged(error) from error
     if not whole:
-      raise self._damaged("it names examples twice, or such as do not exist")
+      raise self._damaged("it does not hold the rounds of this attack")
     return chosen
 
   def _damaged(self, why: Exception | str) -> InputError:
     reason = " ".join(str(why).split())
     return InputError(
-        f"{self._path} is damaged ({reason}); delete it to choose anew, which "
-        "may cost more queries")
+        f"{self._path} is damaged ({reason}); delete its folder to choose and "
+        "ask anew, or put the file back")

@@ -32,9 +32,10 @@ def fit(student: Student, batches: Any, steps: int, *,
   last checkpoint, with the same batches and random numbers as if nothing had
   happened: the weights come out equal to the last bit (on one kind of CPU).
 
-  An optimizer with `use_ema` keeps exponential averages of the weights; they
-  take the weights' place at the end. Batch normalisation's statistics are
-  averages of the same kind, by its momentum, and stay.
+  An optimizer with `use_ema` keeps exponential averages of the weights, from
+  those after the first step on; they take the weights' place at the end. Batch
+  normalisation's statistics are averages of the same kind, by its momentum, and
+  stay.
 
   Args:
     student: Compiled and otherwise new; its state is overwritten by the

@@ -136,12 +136,17 @@ class RunFolder:
 
     For a run that failed before anything was paid for.
     """
-    for path in (
-        self.config, self.asked, self.responses, self.path / ".lock"):
+    # The configuration last: without it a folder is foreign.
+    for path in (self.asked, self.responses, *self.round_files(), self.config,
+                 self.path / ".lock"):
       path.unlink(missing_ok=True)
     self.close()
     with contextlib.suppress(OSError):
       self.path.rmdir()
+
+  def round_files(self) -> list[pathlib.Path]:
+    """What trainings before the rounds of an attack left, round_*."""
+    return sorted(self.path.glob("round_*"))
 
   def write_text(self, name: str, text: str) -> None:
     """Writes a file of the folder, whole or not at all.
@@ -227,7 +232,7 @@ class RunFolder:
 _VERSION_LINE = f"# wsl_extraction {wsl_extraction.__version__}\n"
 # The temporary files of `files.whole`, of those that a run writes.
 _LEFTOVER = re.compile(
-    r"\.(config|operative|metrics|checkpoint|surrogate|result|asked|round)"
+    r"\.(config|operative|metrics|checkpoint|surrogate|result|asked|round_\d+)"
     r"-[a-z0-9_]{8}\.(gin|jsonl|npz|keras|json)")
 
 

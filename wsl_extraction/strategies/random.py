@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from wsl_extraction.strategies.strategy import Strategy, unasked
 
@@ -14,6 +15,8 @@ class Random(Strategy):
   With equal generators a smaller choice is the beginning of a larger one, so
   that budgets are compared on nested transfer sets.
   """
+
+  needs_surrogate: ClassVar[bool] = False
 
   def choose(self, probabilities, features, n, rng, asked):
     del features

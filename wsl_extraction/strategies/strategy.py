@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -15,7 +15,12 @@ class Strategy(abc.ABC):
   """Chooses what to ask next, from what the surrogate makes of the pool.
 
   Authors write `choose`; the call does the checks, once for all.
+
+  Attributes:
+    needs_surrogate: Whether it chooses at random where there is none.
   """
+
+  needs_surrogate: ClassVar[bool] = True
 
   @final
   def __call__(self, probabilities: np.ndarray, features: np.ndarray, n: int,
