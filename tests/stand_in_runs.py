@@ -12,13 +12,14 @@ from wsl_extraction.report.cells import FIGURES, Run
 VERSION = f"# wsl_extraction {wsl_extraction.__version__}\n"
 
 
-def result(figures: Mapping[str, float | None], seconds: float = 36.0) -> dict:
+def result(figures: Mapping[str, float | None], seconds: float = 36.0,
+           **more: object) -> dict:
   """The result.json of a run whose surrogate reached these figures, in 0..1."""
   return {
       "attack": "made up", "status": "DONE", "seconds": seconds,
       "surrogate": {
           name: {"value": value, "low": None, "high": None}
-          for name, value in figures.items()}}
+          for name, value in figures.items()}, **more}
 
 
 def write(run: Run, root: pathlib.Path, content: dict | str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import pathlib
 import subprocess
@@ -93,14 +94,23 @@ BAD = {
         GRID, ("--shard=1/0",), None, ("share among 0", "--shard")),
     "shard of words": (
         GRID, ("--shard=first",), None, ("--shard=first", "--shard=1/2")),
+    "shard of nothing at all": (
+        GRID, ("--shard=",), None, ("--shard='' is no share", "--shard=1/2")),
+    "binding of the runs": (
+        GRID, ("--gin_bindings=STEPS = 20",), None,
+        ("STEPS = 20 is no parameter of the table",
+         "--run_bindings='STEPS = 20'")),
+    "run binding that is none": (
+        GRID, ("--run_bindings=STEPS",), None,
+        ("--run_bindings has 'STEPS'", "name = value")),
     "seed": (GRID, ("--seed=3",), None, ("--seed", "Grid.seeds")),
     "damaged result": (
         PREPARED, (), spoiled("result.json", '{"surrogate": {'),
         ("runs/b/budget_16/seed_1/result.json is damaged", "delete")),
     "figure that is none": (
-        PREPARED, (), spoiled(
-            "result.json", '{"surrogate": {"fidelity_top1": {"value": 8}}}'),
-        ("runs/b/budget_16/seed_1/result.json is damaged", "8", "delete")),
+        PREPARED, (), spoiled("result.json", json.dumps(
+            stand_in_runs.result({"fidelity_top1": 8}))),
+        ("runs/b/budget_16/seed_1/result.json is damaged", "is 8", "delete")),
     "damaged configuration": (
         PREPARED, (), spoiled("config.gin", "# wsl_ex"),
         ("runs/b/budget_16/seed_1", "another version", "delete")),
@@ -159,6 +169,19 @@ def test_a_misspelt_setting_is_found_before_anything_is_run(tmp_path):
   assert (outcome.status, outcome.stdout) == (2, "")
   assert outcome.stderr.startswith('error: the cell "b, 16 queries": ')
   assert "stepz" in outcome.stderr and outcome.stderr.count("\n") == 1
+  assert outcome.after == outcome.before
+
+
+def test_a_value_that_cannot_be_is_found_before_anything_is_run(tmp_path):
+  commands.write_modules(tmp_path)
+  (tmp_path / "grid.gin").write_text(GRID)
+  outcome = commands.run(
+      words("--run_bindings=Experiment.budget = -1"), tmp_path,
+      commands.environment(tmp_path))
+  assert (outcome.status, outcome.stdout) == (2, "")
+  assert outcome.stderr.startswith(
+      'error: the cell "two steps, 16 queries": Experiment.budget is -1')
+  assert outcome.stderr.count("\n") == 1
   assert outcome.after == outcome.before
 
 

@@ -89,6 +89,31 @@ def test_the_papers_figures_are_those_that_its_captions_speak_of():
     assert paper["MixMatch"][0] > paper["fully supervised"][2]
 
 
+def test_table_2_is_the_papers_cell_by_cell():
+  assert plan("gin/tables/table2.gin").paper == {
+      "ResNet_v2_50, 10%": (
+          (81.86, 82.95), (82.71, 84.18), (82.97, 84.52), (82.27, 84.14),
+          (82.76, 84.73), (82.84, 84.59)),
+      "ResNet_v2_200, 10%": (
+          (83.50, 84.96), (84.81, 86.36), (85.00, 86.67), (85.10, 86.29),
+          (86.17, 88.16), (86.11, 87.54)),
+      "ResNet_v2_50, 100%": (
+          (92.45, 93.93), (93.00, 94.64), (93.12, 94.87), None, None, None),
+      "ResNet_v2_200, 100%": (
+          (93.70, 95.11), (94.26, 96.24), (94.21, 95.85), None, None, None)}
+
+
+@pytest.mark.parametrize("name, supervised, mixmatch", [
+    ("svhn", ((79.25, 79.48), (89.47, 89.87), (94.25, 94.71)),
+     ((95.82, 96.38), (96.87, 97.45), (97.07, 97.61))),
+    ("cifar10", ((53.35, 53.61), (73.47, 73.96), (86.51, 87.37)),
+     ((87.98, 88.79), (90.63, 91.39), (93.29, 93.99)))])
+def test_table_3_is_the_papers_cell_by_cell(name, supervised, mixmatch):
+  made = plan(f"gin/tables/table3_{name}.gin")
+  assert made.budgets == (250, 1000, 4000)
+  assert made.paper == {"fully supervised": supervised, "MixMatch": mixmatch}
+
+
 def test_digits_are_not_set_beside_the_papers_figures():
   for name in TABLES:
     if "mnist" in name or "mnist" in (ROOT / name).read_text():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 import gin
 import pytest
@@ -11,6 +12,7 @@ from absl import flags
 import stand_in_runs
 from wsl_extraction import cli, reproduce
 from wsl_extraction.errors import InputError
+from wsl_extraction.report import cells, plots, runs
 
 TABLE = """\
 from __gin__ import dynamic_registration
@@ -32,15 +34,18 @@ class Trainer:
     statuses: Of the runs whose names begin so; 0 otherwise.
     ran: The names of the runs that were tried.
     clock: Seconds; a slow run takes 100, a quick one 10.
+    others: What another process does meanwhile.
   """
 
   def __init__(self):
     self.statuses: dict[str, int] = {}
     self.ran: list[str] = []
     self.clock = 0.0
+    self.others = lambda run, root: None
 
   def __call__(self, run, root):
     self.ran.append(str(run))
+    self.others(run, root)
     self.clock += 100 if run.cell.row == "slow" else 10
     for name, status in self.statuses.items():
       if str(run).startswith(name):
@@ -158,6 +163,118 @@ def test_bindings_reach_the_grid(trainer, reproduced):
                       "--gin_bindings=grids.Grid.budgets = (3,)")
   assert trainer.ran == ["slow, 3 queries, seed 7", "quick, 3 queries, seed 7"]
   assert "2 of 2 runs" in out
+
+
+def bound_in(monkeypatch, reproduced, *arguments):
+  """The bindings that the first run is started with."""
+  started = []
+
+  def run(command, **_):
+    started.append([word.removeprefix("--gin_bindings=") for word in command
+                    if word.startswith("--gin_bindings=")])
+    return subprocess.CompletedProcess(command, 1)
+
+  monkeypatch.setattr(reproduce.subprocess, "run", run)
+  with pytest.raises(InputError, match="ended with status 1"):
+    reproduced(*arguments)
+  return started[0]
+
+
+def test_run_bindings_come_just_before_the_seed(monkeypatch, reproduced):
+  monkeypatch.setattr(reproduce, "_check", lambda *_: None)
+  assert bound_in(
+      monkeypatch, reproduced, "--run_bindings=STEPS = 20",
+      "--run_bindings=a.b = 'c'",
+      "--gin_bindings=Grid.settings = ('STEPS = 30',)") == [
+          "STEPS = 30", "Experiment.budget = 16", "STEPS = 20", "a.b = 'c'",
+          "Experiment.seed = 0"]
+
+
+def test_run_bindings_reach_searches(monkeypatch, reproduced, tmp_path):
+  monkeypatch.setattr(reproduce, "_check", lambda *_: None)
+  (tmp_path / "table.gin").write_text(
+      "from __gin__ import dynamic_registration\n"
+      "from wsl_extraction.report import searches\n"
+      "searches.Search.caption = 'c'\nsearches.Search.settings = 'a.gin'\n"
+      "searches.Search.parameter = 'd.e'\nsearches.Search.low = 1\n"
+      "searches.Search.high = 2\nsearches.Search.trials = 1\n"
+      "searches.Search.seeds = %SEEDS\nSEEDS = (0,)\n")
+  first, *rest = bound_in(
+      monkeypatch, reproduced, "--run_bindings=STEPS = 20",
+      "--gin_bindings=SEEDS = (4,)")
+  assert first.startswith("d.e = 1.")
+  assert rest == ["STEPS = 20", "Experiment.seed = 4"]
+
+
+@pytest.mark.parametrize("binding", [
+    "STEPS = 20", "Experiment.budget = 3", "learning.Learning.steps=1"])
+def test_bindings_that_no_table_reads_are_refused(trainer, reproduced, binding):
+  with pytest.raises(InputError, match=r"is no parameter of .* --run_b"):
+    reproduced(f"--gin_bindings={binding}")
+  assert not trainer.ran
+
+
+def test_runs_of_another_process_are_left_to_it(trainer, reproduced, tmp_path):
+  held = runs.RunFolder(tmp_path / "runs/quick/budget_16/seed_0")
+
+  def others(run, root):
+    if len(trainer.ran) == 1:
+      stand_in_runs.write(cells.Run(run.cell, 1), root, RESULT)
+      held.prepare("made.up = 1")
+
+  trainer.others = others
+  out, err = reproduced()
+  held.close()
+  assert len(trainer.ran) == 6
+  assert "quick, 16 queries, seed 0" not in trainer.ran
+  assert "slow, 16 queries, seed 1" not in trainer.ran
+  assert "7 of 8 runs" in out
+  assert err.splitlines()[-1] == (
+      "2 of 8 runs were left to another process that runs them")
+  with pytest.raises(FileExistsError):  # it is tried now that it is free
+    reproduced()
+  assert trainer.ran[-1] == "quick, 16 queries, seed 0"
+
+
+def test_a_run_that_another_was_first_to_take_has_not_failed(
+    trainer, reproduced):
+  trainer.statuses = {"quick, 16": 2}
+
+  def others(run, root):
+    if str(run).startswith("quick, 16"):
+      stand_in_runs.write(run, root, RESULT)
+
+  trainer.others = others
+  out, err = reproduced()
+  assert "8 of 8 runs" in out
+  assert "2 of 8 runs were left to another process" in err
+
+
+def test_a_killed_run_is_said_to_be_killed(trainer, reproduced):
+  trainer.statuses = {"quick, 16": -9}
+  with pytest.raises(InputError, match="2 of 8 runs failed"):
+    reproduced()
+  assert reproduced.shown[1].count("seed_0 was killed by signal 9\n") == 1
+  assert "| 0 of 2 (2 failed) |" in reproduced.shown[0]
+
+
+def test_the_first_run_killed_gives_no_reason(trainer, reproduced):
+  trainer.statuses = {"slow, 16": -9}
+  with pytest.raises(InputError, match="was killed by signal 9, and the others "
+                     "were not tried"):
+    reproduced()
+
+
+def test_nothing_is_shown_or_written_unless_all_can_be(
+    trainer, reproduced, tmp_path, monkeypatch):
+  def broken(_):
+    raise KeyError("plot")
+
+  monkeypatch.setattr(plots, "drawn", broken)
+  with pytest.raises(KeyError):
+    reproduced()
+  assert reproduced.shown[0] == ""
+  assert not (tmp_path / "runs/table.md").exists()
 
 
 def test_a_dry_run_runs_and_writes_nothing(trainer, reproduced, tmp_path):

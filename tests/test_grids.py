@@ -26,6 +26,12 @@ def test_budgets_are_columns():
       ("s = 1", "m.weight = 75", "Experiment.budget = 4000"))
 
 
+def test_overrides_come_last():
+  made = grid(settings="s = 1", overrides=("s = 2", "o = 3"))
+  assert made.cells[3].settings.bindings == (
+      "s = 1", "m.weight = 75", "Experiment.budget = 4000", "s = 2", "o = 3")
+
+
 def test_columns_may_be_settings():
   made = grid(
       budgets=(), methods={"50, 10%": "depth = 50", "200, 10%": "depth = 200"},
@@ -100,6 +106,11 @@ def test_comparisons_of_rows_columns_and_cells():
      "the column '500 queries', which is none of 250 queries, 4,000 queries"),
     ({"comparisons": ((("MM", 250), ("fs", 250)),)}, "the row 'fs'"),
     ({"excluded": (("FS", 1),)}, "Grid.excluded has the column '1 query'"),
+    ({"excluded": (("FS", 250),), "comparisons": ((("FS", 250), ("MM", 250)),)},
+     "Grid.comparisons has the cell 'FS', 250 queries, which Grid.excluded"),
+    ({"excluded": (("FS", 250),), "paper": {"FS": ((1, 2), None)}},
+     "Grid.paper has the cell 'FS', 250 queries, which Grid.excluded leaves"),
+    ({"overrides": 3}, "Grid.overrides is 3"),
     ({"excluded": ("FS",)}, "Grid.excluded has 'FS'; give a pair"),
     ({"excluded": tuple((r, b) for r in ROWS for b in (250, 4000))},
      "leaves no cell"),

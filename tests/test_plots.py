@@ -110,6 +110,46 @@ def test_a_single_seed_and_nothing_at_all_can_be_drawn():
     assert len(dict(plots.drawn(made))) == 2
 
 
+def test_names_are_shown_as_they_are():
+  names = ["_hidden", "$x$", "a $ and $ b", r"$\\frac"]
+  panel = Panel("$y$, %", [Series(name, points(50), []) for name in names])
+  made = plot(panels=[panel], x_label="$q$", ticks={25: "$25$"})
+  figure = plots._figure(made)
+  shown = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert [text.replace(r"\$", "$") for text in shown] == names
+  assert len(dict(plots.drawn(made))) == 2  # none is a wrong formula
+
+
+def test_the_eighth_row_differs_from_the_first():
+  rows = [Series(str(n), points(50), []) for n in range(9)]
+  axis, = plots._figure(plot(panels=[Panel("a, %", rows)])).axes
+  looks = [(c[0].get_color(), c[0].get_marker()) for c in axis.containers]
+  assert len(set(looks)) == 9
+
+
+def test_one_budget_is_in_the_middle_and_nothing_has_the_whole_range():
+  one = Series("a", points(90), [])
+  axis, = plots._figure(plot(panels=[Panel("a, %", [one])],
+                             ticks={25: "25"})).axes
+  assert axis.get_xlim() == pytest.approx((12.5, 50))
+  nothing = Panel("a, %", [Series("a", [], [])])
+  axis, = plots._figure(plot(panels=[nothing])).axes
+  assert axis.get_ylim() == (0, 100)
+  assert axis.get_xlim() == pytest.approx((12.5, 800))
+  assert axis.texts[0].get_text() == "nothing was run yet"
+
+
+def test_a_longer_title_and_more_names_take_no_room_from_the_panels():
+  short, long = (plots._figure(plot(title=title)) for title in ("A.", LONG * 4))
+  assert long.get_figheight() > short.get_figheight() + 1
+  rows = [Series("a name of a good length, say " + str(n), points(50), [])
+          for n in range(9)]
+  figure = plots._figure(plot(panels=[Panel("a, %", rows)]))
+  figure.savefig(io.BytesIO(), format="png")
+  box = figure.legends[0].get_window_extent()
+  assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+
+
 def test_a_mark_is_a_named_line_and_intervals_end_at_what_can_be():
   series = Series("a", points(99, half=40), [])
   figure = plots._figure(plot(

@@ -141,7 +141,7 @@ def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
   run = runs.RunFolder(tmp_path)
   for path in (run.config, run.operative, run.metrics, run.checkpoint,
                run.surrogate, run.result, run.path / "asked.json",
-               run.path / "round.npz"):
+               run.path / "round_2.npz"):
     with files.whole(path) as temporary:
       assert runs._LEFTOVER.fullmatch(temporary.name)
 

@@ -95,8 +95,9 @@ def test_the_report_sorts_trials_and_names_the_best(tmp_path):
   assert table.count("not run") == 1
   assert total.startswith("8 of 10 runs, ")
   assert said.startswith(
-      f"Best of 4: d.D.temperature = {made.values[1]:g}, top-1 fidelity 95.5 ± "
-      "6.4 %. That mean and its interval are optimistic")
+      "Best of 4 of 5 trials, those that have all seeds: d.D.temperature = "
+      f"{made.values[1]:g}, top-1 fidelity 95.5 ± 6.4 %. "
+      "That mean and its interval are optimistic")
   assert said.endswith("The paper's value: 1.5.")
   files = dict(report.files())
   rows = list(csv.DictReader(io.StringIO(files["table.csv"].decode())))
@@ -106,3 +107,26 @@ def test_the_report_sorts_trials_and_names_the_best(tmp_path):
   empty = search_report.report(made, Outcomes.read(runs, tmp_path / "none"))
   assert empty.text.endswith("No trial was run.")
   assert len(dict(empty.files())) == 6
+
+
+def test_trials_without_all_their_seeds_are_never_the_best(tmp_path):
+  made = search(trials=3)
+  runs = cells.runs(made.cells, made.seeds)
+  for run in runs[:3]:  # the first seed of each
+    stand_in_runs.write(run, tmp_path, stand_in_runs.result(
+        {"fidelity_top1": 0.9 if run.cell == made.cells[2] else 0.5}))
+
+  def said():
+    read = Outcomes.read(runs, tmp_path)
+    return search_report.report(made, read).text.split("\n\n")[-1]
+
+  assert said() == "The best is not decided: 0 of 3 trials have all seeds."
+  stand_in_runs.write(runs[3], tmp_path, stand_in_runs.result(
+      {"fidelity_top1": 0.5}))
+  assert said().startswith("Best of 1 of 3 trials, those that have all seeds: "
+                           f"d.D.temperature = {made.values[0]:g}, ")
+
+
+def test_overrides_win_over_the_value():
+  cell = search(overrides=("STEPS = 3",)).cells[0]
+  assert cell.settings.bindings[-1] == "STEPS = 3"

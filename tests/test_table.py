@@ -116,7 +116,19 @@ def test_csv_holds_the_raw_numbers(report):
       "row": "FS", "column": "25 queries", "seed": "0",
       "folder": "FS/budget_25/seed_0", "status": "DONE", "seconds": "600.0",
       "accuracy_top1": "60.0", "accuracy_top5": "", "fidelity_top1": "61.0",
-      "fidelity_top5": ""}
+      "fidelity_top5": "", "victim": "", "backend": "", "data": ""}
+  compared = list(csv.DictReader(io.StringIO(files["differences.csv"])))
+  assert [row["comparison"] for row in compared] == [
+      "M|M minus FS, 25 queries", "M|M minus FS, 400 queries",
+      "M|M, 25 queries minus FS, 400 queries"]
+  a, b = (np.array(MADE[row, 25]) * 100 for row in ("M|M", "FS"))
+  interval = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
+  np.testing.assert_allclose(
+      [float(compared[0][f"accuracy_top1_{part}"])
+       for part in ("mean", "low", "high")],
+      [np.mean(a - b), *interval], atol=1e-5)
+  assert compared[2]["fidelity_top1_paper"] == "1.42"
+  assert [row["fidelity_top1_seeds"] for row in compared] == ["3", "0", "2"]
 
 
 def test_latex_is_escaped_and_ruled(report):
@@ -142,7 +154,7 @@ def test_a_grid_of_which_nothing_was_run(tmp_path):
   files = dict(report.files())
   assert files["runs.csv"] == b"row,column,seed\n"
   assert set(files) == {"table.md", "table.tex", "table.csv", "runs.csv",
-                        "plot.png", "plot.pdf"}
+                        "differences.csv", "plot.png", "plot.pdf"}
 
 
 def test_cells_that_do_not_exist_are_neither_run_nor_missing(tmp_path):
@@ -169,18 +181,78 @@ def test_runs_that_measured_nothing_are_told_apart(tmp_path):
   with pytest.raises(InputError, match="its seconds is None"):
     read(GRID, tmp_path)
   for path in tmp_path.rglob("seed_1/result.json"):
-    path.write_text(json.dumps({"status": "INCOMPLETE", "surrogate": None}))
+    path.write_text(json.dumps(
+        {"status": "INCOMPLETE", "surrogate": None, "seconds": 3}))
   text = grid_report.report(GRID, read(GRID, tmp_path)).text
-  assert "| 1 of 3 (1 without figures) |" in text
+  assert "| 1 of 3 (1 not DONE, 1 without figures) |" in text
+
+
+def test_failed_runs_and_seeds_of_the_scarcest_figure_are_told(tmp_path):
+  runs = cells.runs(GRID.cells[:1], GRID.seeds)
+  for run in runs[:2]:
+    stand_in_runs.write(run, tmp_path, stand_in_runs.result(
+        {"accuracy_top1": 0.5, "fidelity_top1": None if run.seed else 0.5}))
+  outcomes = Outcomes.read(runs, tmp_path, runs[1:])
+  # The second has a result by now.
+  assert outcomes.failures(GRID.cells[0]) == 1
+  text = grid_report.report(GRID, outcomes).text
+  assert "| 1 of 3 (1 failed, 1 without figures) |" in text
+
+
+def test_runs_on_several_victims_and_backends_say_so(tmp_path):
+  grid = Grid(caption="Digits.", seeds=(0,), methods={"a": "a.gin"},
+              budgets=(5, 9))
+  for run, victim, backend in zip(cells.runs(grid.cells, (0,)), "vw",
+                                  ("tensorflow", "jax"), strict=True):
+    stand_in_runs.write(run, tmp_path, stand_in_runs.result(
+        {"accuracy_top1": 0.5, "fidelity_top1": 0.5}, victim=victim,
+        backend=backend, dataset={"fingerprint": "f"}))
+  report = grid_report.report(grid, read(grid, tmp_path))
+  assert report.text.endswith(
+      " hours in all. These runs attack 2 different victims. These runs used 2 "
+      "backends: jax, tensorflow.")
+  rows = csv.DictReader(io.StringIO(dict(report.files())["runs.csv"].decode()))
+  assert [(row["victim"], row["backend"], row["data"]) for row in rows] == [
+      ("v", "tensorflow", "f"), ("w", "jax", "f")]
+
+
+def test_cells_without_a_common_seed_and_captions_of_several_lines(tmp_path):
+  grid = Grid(caption="Digits,\n\nmany  of them.", seeds=(0, 1),
+              methods={"a": "a.gin", "b": "b.gin"}, budgets=(5,),
+              comparisons=(("a", "b"),))
+  for row, seed in zip(grid.cells, (0, 1), strict=True):
+    stand_in_runs.write(cells.Run(row, seed), tmp_path, stand_in_runs.result(
+        {"accuracy_top1": 0.5, "fidelity_top1": 0.5}))
+  report = grid_report.report(grid, read(grid, tmp_path))
+  assert report.text.count("no common seed") == 2
+  assert "not run" not in report.text
+  latex = dict(report.files())["table.tex"].decode()
+  assert "\\caption{Digits, many of them. " in latex
+
+
+def test_one_seed_claims_no_interval(tmp_path):
+  grid = Grid(caption="Digits.", seeds=(0,), budgets=(5,),
+              methods={"a": "a.gin", "b": "b.gin"}, comparisons=(("a", "b"),))
+  write(grid, tmp_path, {("a", 5): [0.5], ("b", 5): [0.4]})
+  text = grid_report.report(grid, read(grid, tmp_path)).text
+  assert "without intervals" in text and "95% interval" not in text
+  assert " +10.0 |" in text
+
+
+# Pieces of results, of which the last one is wrong.
+DONE, SECONDS, MADE_UP = '{"status": "DONE"', '"seconds": 3', '"surrogate"'
 
 
 @pytest.mark.parametrize("content", [
-    "", '{"surro', "[]", '{"surrogate": 3}',
-    '{"surrogate": {"accuracy_top1": 3}}',
-    '{"surrogate": {"accuracy_top1": {"value": 7.5}}}',
-    '{"surrogate": {"accuracy_top1": {"value": "high"}}}',
-    '{"surrogate": {"accuracy_top1": {"value": true}}}',
-    '{"seconds": -1}', '{"seconds": NaN}',
+    "", '{"surro', "[]", f"{DONE}, {SECONDS}, {MADE_UP}: 3}}",
+    f"{DONE}, {SECONDS}, {MADE_UP}: []}}",
+    f'{DONE}, {SECONDS}, {MADE_UP}: {{"accuracy_top1": 3}}}}',
+    *(f'{DONE}, {SECONDS}, {MADE_UP}: {{"accuracy_top1": {{"value": {bad}}}}}}}'
+      for bad in ("7.5", '"high"', "true")),
+    *(f'{DONE}, "seconds": {bad}}}'
+      for bad in ("-1", "NaN", "Infinity", "null", '"3"')),
+    f"{DONE}}}", f'{{"status": 3, {SECONDS}}}', f"{{{SECONDS}}}",
+    pytest.param('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", id="deep"),
 ])
 def test_a_damaged_result_is_named(tmp_path, content):
   run = cells.runs(GRID.cells, GRID.seeds)[4]

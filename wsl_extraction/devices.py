@@ -11,6 +11,7 @@ import importlib.abc
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -70,6 +71,8 @@ def start_backend() -> None:
   if silent:
     # Keras on another backend imports TensorFlow to save or load a model.
     sys.meta_path.insert(0, _QuietTensorFlow())
+    # It warns of each model that is new, of which rounds have one each.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
   with _quiet() if silent else contextlib.nullcontext():
     try:
       _device_names()

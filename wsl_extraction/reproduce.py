@@ -9,6 +9,7 @@ missing it runs nothing and prints the same table. Beside the runs it writes
 
   table.md table.tex   the table, ours beside the paper's, as it is printed
   table.csv runs.csv   its numbers: a line a cell, a line a run; in %
+  differences.csv      what is compared, if anything is; in points of %
   plot.png plot.pdf    its figures with their intervals
 
 --shard=2/3 runs the second third of the grid, on another machine say; copy the
@@ -17,17 +18,19 @@ run folders together, and the same command without it prints the whole table.
 
 A run that fails does not stop the others. Damaged folders and results of other
 settings or versions are refused before anything is run. --gin_bindings are
-those of the table: to change all its runs, for a quick look say, give
---gin_bindings="Grid.settings = ('STEPS = 20',)".
+those of the table, such as "Grid.seeds = (0,)"; --run_bindings change all its
+runs, for a quick look say: --run_bindings="STEPS = 20".
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,6 +46,7 @@ from wsl_extraction.report import (
     cells,
     grid_report,
     grids,
+    outcomes,
     progress,
     search_report,
     searches,
@@ -61,6 +65,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
       "shard", None, "Runs only one share of the table, such as 1/2: the first "
       "of two. The shares of different machines never overlap.")
+  flags.DEFINE_multi_string(
+      "run_bindings", [], "A gin binding for every run of the table, after all "
+      "of its own; repeatable.")
   flags.DEFINE_boolean(
       "dry_run", False, "Runs and writes nothing; prints the table as far as "
       "there are results.")
@@ -78,19 +85,20 @@ def main() -> None:
   plan = _plan()
   planned = cells.runs(plan.cells, plan.seeds)
   mine = _share(plan)
-  outcomes = Outcomes.read(planned, root)
+  found = Outcomes.read(planned, root)
   if flags.FLAGS.dry_run:
     _check(planned, root, [])
-    cli.show(_report(plan, outcomes).text)
+    cli.show(_report(plan, found).text)
     return
-  missing = [run for run in mine if run not in outcomes]
+  missing = [run for run in mine if run not in found]
   _check(planned, root, missing)
-  failed = _run_all(missing, root, len(outcomes) > 0)
-  report = _report(plan, Outcomes.read(planned, root))
-  cli.show(report.text)
-  for name, content in report.files():
-    with files.whole(root / name) as path:
-      path.write_bytes(content)
+  failed, left = _run_all(missing, root, len(found) > 0)
+  found = Outcomes.read(planned, root, failed)
+  _publish(_report(plan, found), root)
+  if left:
+    print(f"{left} of {len(missing)} runs were left to another process that "
+          "runs them", file=sys.stderr, flush=True)
+  failed = [run for run in failed if run not in found]
   if failed:
     raise InputError(
         f"{len(failed)} of {len(missing)} runs failed, first the one in "
@@ -98,9 +106,21 @@ def main() -> None:
         "command again when they are mended")
 
 
+def _publish(report: Report, root: pathlib.Path) -> None:
+  made = list(report.files())  # before a part is shown that may stay alone
+  cli.show(report.text)
+  for name, content in made:
+    with files.whole(root / name) as path:
+      path.write_bytes(content)
+
+
 def _plan() -> Plan:
   """What the flags' gin files describe."""
-  cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
+  bindings = flags.FLAGS.gin_bindings
+  cli.configure(flags.FLAGS.gin_file, [])
+  for binding in bindings:
+    _check_binding(binding, "\n".join([gin.config_str(), *bindings]))
+  cli.configure(flags.FLAGS.gin_file, bindings)
   described = [
       kind for kind in (grids.Grid, searches.Search)
       if re.search(rf"^([\w./]+\.)?{kind.__name__}\.\w+ =", gin.config_str(),
@@ -110,23 +130,39 @@ def _plan() -> Plan:
         f"{'more than one table is' if described else 'no table is'} "
         "described; give the --gin_file of one, such as "
         "gin/tables/mnist5k.gin")
-  return cli.built(gin.get_configurable(described[0]))
+  plan = cli.built(gin.get_configurable(described[0]))
+  cells.Settings.parse("--run_bindings", flags.FLAGS.run_bindings)
+  own = plan.overrides
+  own = [own] if isinstance(own, str) else [*own]
+  return dataclasses.replace(plan, overrides=own + flags.FLAGS.run_bindings)
+
+
+def _check_binding(binding: str, table: str) -> None:
+  """Refuses a binding that the table does not read, but its runs might."""
+  name = re.match(r"\s*([\w./]+)\s*=", binding)
+  if name is None or re.search(r"\b(Grid|Search)\.\w+$", name[1]):
+    return
+  # Unless it is a macro that the table uses.
+  if not re.search(rf"%{re.escape(name[1])}\b", table):
+    raise InputError(f"--gin_bindings={binding} is no parameter of the table "
+                     "(Grid or Search); for its runs give "
+                     f"--run_bindings={shlex.quote(binding)}")
 
 
 def _share(plan: Plan) -> list[Run]:
   """The runs that fall to this process."""
-  shard = flags.FLAGS.shard or "1/1"
+  shard = "1/1" if flags.FLAGS.shard is None else flags.FLAGS.shard
   found = re.fullmatch(r"(\d+)/(\d+)", shard)
   if not found:
-    raise InputError(f"--shard={shard} is no share; give the first of two, "
-                     "say, as --shard=1/2")
+    raise InputError(f"--shard={shlex.quote(shard)} is no share; give the "
+                     "first of two, say, as --shard=1/2")
   return cells.share(plan.cells, plan.seeds, int(found[1]), int(found[2]))
 
 
-def _report(plan: Plan, outcomes: Outcomes) -> Report:
+def _report(plan: Plan, found: Outcomes) -> Report:
   if isinstance(plan, searches.Search):
-    return search_report.report(plan, outcomes)
-  return grid_report.report(plan, outcomes)
+    return search_report.report(plan, found)
+  return grid_report.report(plan, found)
 
 
 def _check(planned: Sequence[Run], root: pathlib.Path,
@@ -134,8 +170,9 @@ def _check(planned: Sequence[Run], root: pathlib.Path,
   """Refuses what cannot be run, and results of other settings.
 
   Raises:
-    InputError: A gin file is missing or wrong, a folder holds the run of
-      another configuration, or one of `missing` is being run right now.
+    InputError: A gin file is missing or wrong, a value cannot be, a folder
+      holds the run of another configuration, or one of `missing` is being run
+      right now.
   """
   begun = {run for run in planned
            if RunFolder(run.folder(root)).config.exists()}
@@ -147,12 +184,14 @@ def _check(planned: Sequence[Run], root: pathlib.Path,
       _check_exists(run, path)
   for run in missing:
     RunFolder(run.folder(root)).refuse_use()
-  if needed:
-    with _without_accelerators():
-      devices.start_backend()
-      importlib.import_module("wsl_extraction.experiment")
-  for run in needed:
-    RunFolder(run.folder(root)).refuse_others(_configuration(run))
+  if not needed:
+    return
+  with _without_accelerators():
+    devices.start_backend()
+    importlib.import_module("wsl_extraction.experiment")
+    for run in needed:
+      configuration = _configuration(run, first.get(run.cell) == run)
+      RunFolder(run.folder(root)).refuse_others(configuration)
 
 
 def _check_exists(run: Run, path: str) -> None:
@@ -180,21 +219,30 @@ def _without_accelerators() -> Iterator[None]:
     os.environ |= before
 
 
-def _configuration(run: Run) -> str:
-  """What `train` will have as its configuration."""
+def _configuration(run: Run, is_built: bool = False) -> str:
+  """What `train` will have as its configuration, once built if asked for."""
+  from wsl_extraction import experiment  # slow to import
+
   try:
     cli.configure(run.settings.files, run.settings.bindings)
+    configuration = gin.config_str()
+    if is_built:
+      cli.built(experiment.Experiment)
   except InputError as error:
     raise InputError(f"the cell \"{run.cell}\": {error}") from error
-  return gin.config_str()
+  return configuration
 
 
 def _run_all(missing: Sequence[Run], root: pathlib.Path,
-             has_results: bool) -> list[Run]:
-  """Runs what is missing; gives the runs that failed."""
+             has_results: bool) -> tuple[list[Run], int]:
+  """Gives the runs that failed, and the number of those left to others."""
   failed: list[Run] = []
+  left_alone = 0
   seconds: dict[str, list[float]] = {}
   for done, run in enumerate(missing):
+    if outcomes.is_anothers(run, root):
+      left_alone += 1
+      continue
     left = _seconds_left(missing[done:], seconds)
     about = f", about {progress.duration(left)} left" if left else ""
     print(f"run {done + 1}/{len(missing)}: {run}{about}", file=sys.stderr,
@@ -206,13 +254,20 @@ def _run_all(missing: Sequence[Run], root: pathlib.Path,
     if not status:
       seconds.setdefault(run.cell.row, []).append(time.monotonic() - start)
       continue
+    if outcomes.is_anothers(run, root):  # which was first after all
+      left_alone += 1
+      continue
     failed.append(run)
+    # A killed process could not give a reason.
+    end = f"the run in {run.folder(root)} " + (
+        f"was killed by signal {-status}" if status < 0
+        else f"ended with status {status}, for the reason above")
     if done == 0 and not has_results:
-      raise InputError(
-          f"the run in {run.folder(root)} ended with status {status}, for the "
-          "reason above, and the others were not tried; run the same command "
-          "again when it is mended")
-  return failed
+      raise InputError(f"{end}, and the others were not tried; run the same "
+                       "command again when it is mended")
+    if status < 0:
+      print(end, file=sys.stderr, flush=True)
+  return failed, left_alone
 
 
 def _seconds_left(rest: Sequence[Run],

@@ -14,9 +14,12 @@ from wsl_extraction.report.plots import Panel, Plot, Series
 from wsl_extraction.report.reports import Report
 from wsl_extraction.report.sheets import Sheet
 
-_DIFFERENCES = (
-    "Paired differences: mean over the seeds that both have, in points of %, "
-    "and its 95% interval (Student's t).")
+
+def _compared(grid: Grid) -> str:
+  if len(grid.seeds) == 1:
+    return "Differences under the one seed, in points of %."
+  return ("Paired differences: mean over the seeds that both have, in points "
+          "of %, and its 95% interval (Student's t).")
 
 
 def report(grid: Grid, outcomes: Outcomes) -> Report:
@@ -27,10 +30,11 @@ def report(grid: Grid, outcomes: Outcomes) -> Report:
   parts, tables = [intro, sheets.markdown(cells), total], [(cells, intro)]
   if grid.pairs:
     differences = _differences(grid, outcomes)
-    parts += [_DIFFERENCES, sheets.markdown(differences)]
-    tables.append((differences, f"{grid.caption.strip()} {_DIFFERENCES}"))
+    parts += [_compared(grid), sheets.markdown(differences)]
+    tables.append((differences, f"{grid.caption.strip()} {_compared(grid)}"))
   return Report("\n\n".join(parts), tables, _records(grid, outcomes),
-                reports.run_records(outcomes), _plot(grid, outcomes))
+                reports.run_records(outcomes), _plot(grid, outcomes),
+                _difference_records(grid, outcomes))
 
 
 def _explained(grid: Grid) -> str:
@@ -72,7 +76,7 @@ def _cell(grid: Grid, outcomes: Outcomes, cell: Cell) -> list[str]:
       *([paper] if grid.paper else []),
       *(reports.mean_text(outcomes, cell, name, decimals)
         for name in grid.figures),
-      reports.seeds_text(outcomes, cell, grid.figures[0], len(grid.seeds)),
+      reports.seeds_text(outcomes, cell, grid.figures, len(grid.seeds)),
       reports.hours_text(outcomes, cell)]
 
 
@@ -83,7 +87,8 @@ def _differences(grid: Grid, outcomes: Outcomes) -> Sheet:
              for figure in grid.figures]
     rows.append([
         name, *([_published(grid, cell, other)] if grid.paper else []),
-        *(_interval(estimate, _decimals(grid)) for estimate, _ in found),
+        *(_missing_text(grid, outcomes, cell, other) if estimate is None else
+          _interval(estimate, _decimals(grid)) for estimate, _ in found),
         str(min(count for _, count in found))])
   header = ["", *(["paper"] if grid.paper else []),
             *(FIGURES[name] for name in grid.figures), "seeds"]
@@ -99,9 +104,31 @@ def _published(grid: Grid, cell: Cell, other: Cell) -> str:
                     for a, b in zip(ours, theirs, strict=True))
 
 
-def _interval(estimate: Estimate | None, decimals: int) -> str:
-  if estimate is None:
-    return "not run"
+def _missing_text(grid: Grid, outcomes: Outcomes, cell: Cell,
+                  other: Cell) -> str:
+  both = all(outcomes.values(one, figure) for one in (cell, other)
+             for figure in grid.figures)
+  return "no common seed" if both else "not run"
+
+
+def _difference_records(grid: Grid, outcomes: Outcomes) -> list[dict[str, Any]]:
+  records = []
+  for name, cell, other in grid.pairs:
+    record = {"comparison": name, "row": cell.row, "column": cell.column,
+              "minus_row": other.row, "minus_column": other.column}
+    papers = [grid.published(one) for one in (cell, other)]
+    for order, figure in enumerate(grid.figures):
+      estimate, seeds = outcomes.difference(cell, other, figure)
+      paper = None if None in papers else round(
+          papers[0][order] - papers[1][order], 6)
+      record |= {f"{figure}_paper": paper,
+                 **reports.estimate_fields(figure, estimate),
+                 f"{figure}_seeds": seeds}
+    records.append(record)
+  return records
+
+
+def _interval(estimate: Estimate, decimals: int) -> str:
   text = f"{estimate.value:+.{decimals}f}"
   if estimate.low != estimate.low:  # of a single seed: nan
     return text

@@ -36,6 +36,7 @@ class Grid:
       every column, two columns in every row, and of two pairs (row, column),
       or (row, budget), the cells.
     excluded: Pairs (row, column) that are left out, as the paper leaves them.
+    overrides: Settings of all runs, read after all others but the seed.
   """
 
   caption: str
@@ -48,6 +49,7 @@ class Grid:
   paper: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
   comparisons: Sequence[Any] = ()
   excluded: Sequence[Any] = ()
+  overrides: Any = ()
 
   def __post_init__(self):
     if not isinstance(self.caption, str):
@@ -131,6 +133,7 @@ class Grid:
     else:
       settings += Settings.parse(f"column {column!r}", self.columns[column])
       place = cells.folder_name(column)
+    settings += Settings.parse("Grid.overrides", self.overrides)
     if not settings.files:
       raise InputError(f"the cell {row!r}, {column!r} has no gin file; name "
                        "one in its row, its column or Grid.settings")
@@ -151,9 +154,16 @@ class Grid:
     else:
       ends = [self._place("Grid.comparisons", end) for end in given]
       name = " minus ".join(f"{row}, {column}" for row, column in ends)
+      for end in ends:
+        self._refuse_left_out("Grid.comparisons", *end)
       found = [(name, *ends)]
     return [(name, self._at[a], self._at[b]) for name, a, b in found
             if a in self._at and b in self._at]
+
+  def _refuse_left_out(self, where: str, row: str, column: str) -> None:
+    if (row, column) in self.left_out:
+      raise InputError(f"{where} has the cell {row!r}, {column}, which "
+                       "Grid.excluded leaves out; mend one of them")
 
   def _place(self, where: str, pair: Any) -> tuple[str, str]:
     """Reads a pair (row, column), the column as a name or as a budget."""
@@ -201,6 +211,7 @@ def _check_paper(grid: Grid) -> None:
 def _check_published(grid: Grid, row: str, column: str, cell: Any) -> None:
   if cell is None:
     return
+  grid._refuse_left_out("Grid.paper", row, column)
   if not isinstance(cell, Sequence) or len(cell) != len(grid.figures) or any(
       type(value) not in (int, float) or not 0 <= value <= 100
       for value in cell):

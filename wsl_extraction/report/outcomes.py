@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from wsl_extraction import metrics
+from wsl_extraction.errors import InputError
 from wsl_extraction.metrics import Estimate
 from wsl_extraction.report import runs
 from wsl_extraction.report.cells import FIGURES, Cell, Run
@@ -22,11 +24,17 @@ class Outcome:
     status: Of the attack, such as "DONE".
     seconds: How long it took, all its processes together.
     figures: Of the surrogate, in %; those that were not measured are missing.
+    victim: The fingerprint of the network that was attacked.
+    backend: What Keras computed with.
+    data: The fingerprint of the data set.
   """
 
   status: str
   seconds: float
   figures: Mapping[str, float]
+  victim: str | None = None
+  backend: str | None = None
+  data: str | None = None
 
 
 class Outcomes:
@@ -34,14 +42,23 @@ class Outcomes:
 
   Args:
     found: Each run that ended, and what it came to.
+    failed: Runs that were tried just now and have no result.
   """
 
-  def __init__(self, found: Mapping[Run, Outcome]):
+  def __init__(self, found: Mapping[Run, Outcome],
+               failed: Collection[Run] = ()):
     self._found = dict(found)
+    self._failed = tuple(run for run in failed if run not in self._found)
 
   @classmethod
-  def read(cls, planned: Iterable[Run], root: pathlib.Path) -> Outcomes:
+  def read(cls, planned: Iterable[Run], root: pathlib.Path,
+           failed: Collection[Run] = ()) -> Outcomes:
     """Reads the results of runs below the folder of the table.
+
+    Args:
+      planned: The runs of the table.
+      root: Its folder.
+      failed: Those that were tried just now and failed.
 
     Raises:
       InputError: A run's folder is damaged, holds other files, or was written
@@ -54,7 +71,7 @@ class Outcomes:
       outcome = _outcome(folder)
       if outcome is not None:
         found[run] = outcome
-    return cls(found)
+    return cls(found, failed)
 
   def __contains__(self, run: Run) -> bool:
     return run in self._found
@@ -69,6 +86,10 @@ class Outcomes:
   def of(self, cell: Cell) -> list[Outcome]:
     """The outcomes of one cell."""
     return [outcome for run, outcome in self._found.items() if run.cell == cell]
+
+  def failures(self, cell: Cell) -> int:
+    """How many runs of one cell failed just now."""
+    return sum(run.cell == cell for run in self._failed)
 
   def values(self, cell: Cell, figure: str) -> dict[int, float]:
     """What was measured in one cell: {seed: %}."""
@@ -102,20 +123,46 @@ class Outcomes:
     return sum(outcome.seconds for outcome in ended) / 3600
 
 
+def is_anothers(run: Run, root: pathlib.Path) -> bool:
+  """Whether a run that was missing has a result by now, or is being run."""
+  folder = RunFolder(run.folder(root))
+  try:
+    folder.refuse_use()
+  except InputError:
+    return True
+  return folder.result.exists()
+
+
 def _outcome(folder: RunFolder) -> Outcome | None:
-  result = folder.read_json(folder.result.name)
+  try:
+    result = folder.read_json(folder.result.name)
+  except RecursionError as error:
+    raise runs.damaged(folder.result, error) from error
   if result is None:
     return None
   try:
+    surrogate, data = result.get("surrogate"), result.get("dataset")
     return Outcome(
-        str(result.get("status", "-")),
-        _number(result.get("seconds", 0), "seconds", 0, float("inf")),
-        dict(_figures(result.get("surrogate") or {})))
+        _text(result.get("status"), "status"),
+        _number(result.get("seconds"), "seconds", 0, math.inf),
+        dict(_figures({} if surrogate is None else surrogate)),
+        _text(result.get("victim", ""), "victim") or None,
+        _text(result.get("backend", ""), "backend") or None,
+        None if data is None else _text(data.get("fingerprint", ""),
+                                        "dataset") or None)
   except (TypeError, ValueError, AttributeError) as error:
     raise runs.damaged(folder.result, error) from error
 
 
+def _text(value: Any, name: str) -> str:
+  if not isinstance(value, str):
+    raise ValueError(f"its {name} is {value!r}")
+  return value
+
+
 def _figures(surrogate: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+  if not isinstance(surrogate, dict):
+    raise ValueError(f"its surrogate is {surrogate!r}")
   for name in FIGURES:
     value = (surrogate.get(name) or {}).get("value")
     if value is not None:
@@ -124,6 +171,7 @@ def _figures(surrogate: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
 
 
 def _number(value: Any, name: str, least: float, most: float) -> float:
-  if type(value) not in (int, float) or not least <= value <= most:
+  if type(value) not in (int, float) or not (
+      math.isfinite(value) and least <= value <= most):
     raise ValueError(f"its {name} is {value!r}")
   return float(value)

@@ -7,7 +7,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsl_extraction.metrics import Estimate
 
@@ -67,7 +67,9 @@ class Plot:
 # Universal Design", 2008), and by the markers when printed in black.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
             "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# One more than there are colours, so that pairs repeat late.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_HOLLOW = "hollow: the paper"
 _STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
           "axes.spines.top": False, "axes.spines.right": False,
           "pdf.fonttype": 42}
@@ -94,52 +96,82 @@ def _figure(plot: Plot) -> Figure:
   from matplotlib import figure as figures
 
   width = max(7, 1.5 + 4 * len(plot.panels))
-  figure = figures.Figure(figsize=(width, 4.6), layout="constrained")
+  title = textwrap.wrap(plot.title, int(12 * width))
+  columns = _legend_columns(plot, width)
+  names = len(plot.panels[0].series)
+  height = 3.8 + 0.15 * len(title) + 0.2 * math.ceil(names / columns)
+  figure = figures.Figure(figsize=(width, height), layout="constrained")
   axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
-  for axis, panel in zip(axes, plot.panels, strict=True):
-    _draw_panel(axis, plot, panel)
+  named = [_draw_panel(axis, plot, panel)
+           for axis, panel in zip(axes, plot.panels, strict=True)]
+  shown = named[0]  # those of the others look the same
   # An interval may reach beyond what can be.
   low, high = axes[0].get_ylim()
-  axes[0].set_ylim(max(low, -1), min(high, 101))
-  # What starts with $ is a formula to matplotlib.
-  title = textwrap.fill(plot.title, int(12 * width)).replace("$", r"\$")
-  figure.suptitle(title, fontsize=9)
+  is_empty = not any(_drawn(panel) for panel in plot.panels)
+  axes[0].set_ylim(*(0, 100) if is_empty else (max(low, -1), min(high, 101)))
+  figure.suptitle(_literal("\n".join(title)), fontsize=9)
   figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-  _draw_legend(figure, axes[0], plot)
+  legend = figure.legend(
+      [handle for handle, _ in shown], [str(n) for n in range(len(shown))],
+      frameon=False, loc="outside lower center", ncols=columns)
+  # Names that begin with _ are none to matplotlib, if they are given at once.
+  for text, (_, name) in zip(legend.get_texts(), shown, strict=True):
+    text.set_text(_literal(name))
   return figure
 
 
-def _draw_legend(figure: Figure, axis: Axes, plot: Plot) -> None:
-  """Names the series below the panels, then what else there is."""
-  named = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-  order = [series.name for series in plot.panels[0].series]
-  order += [name for name in named if name not in order]
-  figure.legend([named[name] for name in order], order, frameon=False,
-                loc="outside lower center", ncols=min(5, len(order)))
+def _literal(text: str) -> str:
+  # What stands between two $ is a formula to matplotlib.
+  return text.replace("$", r"\$")
 
 
-def _draw_panel(axis: Axes, plot: Plot, panel: Panel) -> None:
+def _drawn(panel: Panel) -> bool:
+  return any(series.points or series.paper for series in panel.series)
+
+
+def _legend_columns(plot: Plot, width: float) -> int:
+  """How many columns of its names fit a legend that many inches wide."""
+  names = [series.name for series in plot.panels[0].series]
+  names += [_HOLLOW] + ([plot.mark[1]] if plot.mark else [])
+  # A character of 9 points is 0.08 inches wide, and a marker takes 0.6.
+  fitting = int(width / (0.6 + 0.08 * max(map(len, names))))
+  return min(max(fitting, 1), 5, len(names))
+
+
+def _draw_panel(axis: Axes, plot: Plot, panel: Panel) -> list[tuple[Any, str]]:
+  """Draws a panel; gives what the legend shows, and its names."""
   if plot.is_log:
     axis.set_xscale("log")
-  for order, series in enumerate(panel.series):
-    _draw_series(axis, plot, series, order, len(panel.series))
+  shown = [
+      (_draw_series(axis, plot, series, order, len(panel.series)), series.name)
+      for order, series in enumerate(panel.series)]
   if any(series.paper for series in panel.series):
-    axis.plot([], [], linestyle="none", marker="o", color="grey",
-              markerfacecolor="none", label="hollow: the paper")
+    hollow, = axis.plot([], [], linestyle="none", marker="o", color="grey",
+                        markerfacecolor="none")
+    shown.append((hollow, _HOLLOW))
   if plot.mark:
-    axis.axvline(plot.mark[0], color="grey", linestyle="--",
-                 label=plot.mark[1])
-  _draw_ticks(axis, plot)
-  axis.set_xlabel(plot.x_label)
-  axis.set_ylabel(panel.label)
+    line = axis.axvline(plot.mark[0], color="grey", linestyle="--")
+    shown.append((line, plot.mark[1]))
+  if not any(series.points for series in panel.series):
+    axis.text(0.5, 0.5, "nothing was run yet", transform=axis.transAxes,
+              horizontalalignment="center", color="grey")
+  _draw_ticks(axis, plot, is_empty=not _drawn(panel))
+  axis.set_xlabel(_literal(plot.x_label))
+  axis.set_ylabel(_literal(panel.label))
   axis.yaxis.set_tick_params(labelleft=True)
+  return shown
 
 
-def _draw_ticks(axis: Axes, plot: Plot) -> None:
+def _draw_ticks(axis: Axes, plot: Plot, is_empty: bool) -> None:
   from matplotlib import ticker
 
   if plot.ticks:
-    axis.set_xticks(list(plot.ticks), list(plot.ticks.values()))
+    axis.set_xticks(list(plot.ticks), map(_literal, plot.ticks.values()))
+    if len(plot.ticks) == 1 or is_empty:
+      # Of a single place matplotlib makes a range that is no one's.
+      least, most = min(plot.ticks), max(plot.ticks)
+      axis.set_xlim(*((least / 2, most * 2) if plot.is_log else
+                      (least - 0.5, most + 0.5)))
   elif plot.is_log:
     axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
@@ -151,7 +183,7 @@ def _draw_ticks(axis: Axes, plot: Plot) -> None:
 
 
 def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
-                 count: int) -> None:
+                 count: int) -> Any:
   look = {"color": _COLOURS[order % len(_COLOURS)],
           "marker": _MARKERS[order % len(_MARKERS)],
           "linestyle": "-" if plot.is_joined else "none"}
@@ -163,12 +195,13 @@ def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
 
   means = [estimate.value for _, estimate in series.points]
   halves = [_half(estimate) for _, estimate in series.points]
-  axis.errorbar([moved(x) for x, _ in series.points], means, halves,
-                label=series.name, markersize=5, capsize=3, linewidth=1.2,
-                **look)
+  drawn_series = axis.errorbar(
+      [moved(x) for x, _ in series.points], means, halves, markersize=5,
+      capsize=3, linewidth=1.2, **look)
   axis.plot([moved(x) for x, _ in series.paper],
             [value for _, value in series.paper], markersize=8,
             **{**look, "linestyle": "none"}, markerfacecolor="none")
+  return drawn_series
 
 
 def _half(estimate: Estimate) -> float:

@@ -26,6 +26,7 @@ class Report:
     cells: For table.csv: a record a cell.
     runs: For runs.csv: a record a run.
     plot: What plot.png and plot.pdf show.
+    differences: For differences.csv, which is left out without any.
   """
 
   text: str
@@ -33,6 +34,7 @@ class Report:
   cells: Sequence[Mapping[str, Any]]
   runs: Sequence[Mapping[str, Any]]
   plot: Plot
+  differences: Sequence[Mapping[str, Any]] = ()
 
   def files(self) -> Iterator[tuple[str, bytes]]:
     """The files to write: name and content, the same for the same results."""
@@ -41,6 +43,8 @@ class Report:
     yield "table.tex", "\n".join(tables).encode()
     yield "table.csv", _csv(self.cells)
     yield "runs.csv", _csv(self.runs)
+    if self.differences:
+      yield "differences.csv", _csv(self.differences)
     yield from plots.drawn(self.plot)
 
 
@@ -62,7 +66,9 @@ def run_records(outcomes: Outcomes) -> list[dict[str, Any]]:
       {"row": run.cell.row, "column": run.cell.column, "seed": run.seed,
        "folder": run.folder(pathlib.Path()).as_posix(),
        "status": outcome.status, "seconds": outcome.seconds,
-       **{name: outcome.figures.get(name) for name in FIGURES}}
+       **{name: outcome.figures.get(name) for name in FIGURES},
+       "victim": outcome.victim, "backend": outcome.backend,
+       "data": outcome.data}
       for run, outcome in outcomes.items()]
 
 
@@ -78,13 +84,18 @@ def mean_text(outcomes: Outcomes, cell: Cell, figure: str,
   return f"{text} ± {estimate.high - estimate.value:.{decimals}f}"
 
 
-def seeds_text(outcomes: Outcomes, cell: Cell, figure: str,
+def seeds_text(outcomes: Outcomes, cell: Cell, figures: Sequence[str],
                planned: int) -> str:
-  """How many seeds a mean is over, and what is missing."""
-  measured = len(outcomes.values(cell, figure))
-  failed = len(outcomes.of(cell)) - measured
+  """How many seeds all means are over at least, and what to know of others."""
+  ended = outcomes.of(cell)
+  measured = min(len(outcomes.values(cell, figure)) for figure in figures)
   text = str(measured) if measured == planned else f"{measured} of {planned}"
-  return f"{text} ({failed} without figures)" if failed else text
+  counts = {
+      "failed": outcomes.failures(cell),
+      "not DONE": sum(outcome.status != "DONE" for outcome in ended),
+      "without figures": len(ended) - measured}
+  notes = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+  return f"{text} ({notes})" if notes else text
 
 
 def hours_text(outcomes: Outcomes, cell: Cell) -> str:
@@ -99,7 +110,16 @@ def _hours(hours: float) -> str:
 def total_text(outcomes: Outcomes, planned: int) -> str:
   """How much of the table was run, and how long that took."""
   hours = _hours(outcomes.hours())
-  return f"{len(outcomes)} of {planned} runs, {hours} hours in all."
+  text = f"{len(outcomes)} of {planned} runs, {hours} hours in all."
+  # Cells that differ in these are compared all the same: readers should know.
+  ended = [outcome for _, outcome in outcomes.items()]
+  victims = {outcome.victim for outcome in ended} - {None}
+  if len(victims) > 1:
+    text += f" These runs attack {len(victims)} different victims."
+  backends = sorted({o.backend for o in ended if o.backend})
+  if len(backends) > 1:
+    text += f" These runs used {len(backends)} backends: {', '.join(backends)}."
+  return text
 
 
 def explained(figures: Sequence[str], seeds: int) -> str:
@@ -110,6 +130,8 @@ def explained(figures: Sequence[str], seeds: int) -> str:
   kinds = [kind for kind in meant if any(f.startswith(kind) for f in figures)]
   agreement = "; ".join(
       f"{kind}: agreement with {meant[kind]}" for kind in kinds)
+  over = ("one seed, so without intervals; hours of its run" if seeds == 1 else
+          f"mean ± 95% interval (Student's t) over {seeds} seeds; hours of all "
+          "of them")
   return (f"{names[0].upper()}{names[1:]} of the surrogate in % ({agreement}): "
-          f"mean ± 95% interval (Student's t) over {seeds} "
-          f"{'seed' if seeds == 1 else 'seeds'}; hours of all of them.")
+          f"{over}.")

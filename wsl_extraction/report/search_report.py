@@ -20,7 +20,7 @@ def report(search: Search, outcomes: Outcomes) -> Report:
                   key=lambda trial: trial[0])
   rows = [[_value(value),
            reports.mean_text(outcomes, cell, search.figure, 1),
-           reports.seeds_text(outcomes, cell, search.figure,
+           reports.seeds_text(outcomes, cell, search.figures,
                               len(search.seeds)),
            reports.hours_text(outcomes, cell)] for value, cell in trials]
   name = FIGURES[search.figure]
@@ -47,19 +47,27 @@ def _mean(search: Search, outcomes: Outcomes, cell: Cell) -> float:
 
 def _best(search: Search, outcomes: Outcomes) -> str:
   """Names the best trial, and says what its figure is worth."""
-  ended = [number for number, cell in enumerate(search.cells)
-           if outcomes.mean(cell, search.figure) is not None]
-  if not ended:
+  if not len(outcomes):
     return "No trial was run."
+  # A mean over fewer seeds is more often high by chance.
+  ended = [number for number, cell in enumerate(search.cells)
+           if len(outcomes.values(cell, search.figure)) == len(search.seeds)]
+  planned = len(search.cells)
+  if not ended:
+    return f"The best is not decided: 0 of {planned} trials have all seeds."
+  some = "" if len(ended) == planned else (
+      f" of {planned} trials, those that have all seeds")
   best = max(ended, key=lambda n: _mean(search, outcomes, search.cells[n]))
   reached = reports.mean_text(outcomes, search.cells[best], search.figure, 1)
   compared = "" if search.paper is None else (
       f" The paper's value: {_value(search.paper)}.")
-  return (f"Best of {len(ended)}: {search.parameter} = "
+  optimistic = "mean and its interval are" if len(search.seeds) > 1 else (
+      "figure is")
+  return (f"Best of {len(ended)}{some}: {search.parameter} = "
           f"{_value(search.values[best])}, {FIGURES[search.figure]} {reached} "
-          "%. That mean and its interval are optimistic: the trial was "
-          "selected for them; a run with other seeds on another split tells "
-          f"what it is worth.{compared}")
+          f"%. That {optimistic} optimistic: the trial was selected for it; a "
+          "run with other seeds on another split tells what it is worth."
+          f"{compared}")
 
 
 def _record(search: Search, outcomes: Outcomes, value: float,

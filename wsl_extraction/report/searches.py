@@ -31,6 +31,7 @@ class Search:
     seed: Of the draws.
     figure: What is maximised, such as fidelity_top1.
     paper: The value that the paper came to, if any.
+    overrides: Settings of all runs, read after all others but the seed.
 
   References:
     J. Bergstra, Y. Bengio, "Random Search for Hyper-Parameter Optimization",
@@ -48,12 +49,14 @@ class Search:
   seed: int = 0
   figure: str = "fidelity_top1"
   paper: float | None = None
+  overrides: Any = ()
 
   def __post_init__(self):
     if not isinstance(self.caption, str):
       raise InputError(f"Search.caption is {self.caption!r}; give a sentence")
     cells.checked_seeds("Search.seeds", self.seeds)
     cells.checked_figures("Search.figure", [self.figure])
+    Settings.parse("Search.overrides", self.overrides)
     if not Settings.parse("Search.settings", self.settings).files:
       raise InputError("Search.settings names no gin file; name one")
     if not isinstance(self.parameter, str) or not _NAME.fullmatch(
@@ -97,9 +100,11 @@ class Search:
   def cells(self) -> tuple[Cell, ...]:
     """One a trial, in the order drawn."""
     common = Settings.parse("Search.settings", self.settings)
+    last = Settings.parse("Search.overrides", self.overrides)
     return tuple(
         Cell("trial", f"{self.parameter} = {value}",
-             common + Settings(bindings=(f"{self.parameter} = {value}",)),
+             common + Settings(bindings=(f"{self.parameter} = {value}",))
+             + last,
              f"trial_{number:03d}")
         for number, value in enumerate(self.values, 1))
 

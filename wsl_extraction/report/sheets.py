@@ -57,7 +57,7 @@ def latex(sheet: Sheet, caption: str) -> str:
   return style.to_latex(
       column_format="l" * left + "r" * frame.shape[1],
       position_float="centering", hrules=True, multirow_align="naive",
-      caption=_escaped(caption))
+      caption=_escaped(" ".join(caption.split())))
 
 
 def _escaped(text: str) -> str:
