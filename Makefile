@@ -6,6 +6,7 @@ TORCH ?= torch>=2.6
 BIN := .venv/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check --no-input
 BACKEND_TESTS := tests/test_objectives.py tests/test_mixmatch.py \
+  tests/test_mixing.py tests/test_mixmatch_training.py \
   tests/test_networks.py tests/test_wide_resnet.py \
   tests/test_preprocess.py tests/test_student.py tests/test_precision.py
 

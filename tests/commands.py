@@ -74,6 +74,21 @@ resnet_v2.resnet_v2.width = 2
 """
 
 
+# Two runs of an experiment of that kind.
+GRID = """\
+from __gin__ import dynamic_registration
+
+from wsl_extraction.report import grids
+
+grids.Grid.caption = "Digits."
+grids.Grid.methods = {"two steps": "base.gin",
+                      "one step": ("base.gin", "learning.Learning.steps = 1")}
+grids.Grid.budgets = (16,)
+grids.Grid.seeds = (0,)
+grids.Grid.comparisons = (("two steps", "one step"),)
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
   """What a command did: its status, its output, its folder before and after."""

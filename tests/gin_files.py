@@ -7,6 +7,7 @@ import re
 
 import gin
 import numpy as np
+import pytest
 
 from wsl_extraction import cli
 from wsl_extraction.attacks.attack import Surroundings
@@ -15,6 +16,19 @@ from wsl_extraction.victims import victim as victims
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path.relative_to(ROOT).as_posix()
                for path in (ROOT / "gin").rglob("*.gin"))
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch, tmp_path_factory):
+  """For every test of a module that imports it: gin's state is its own."""
+  monkeypatch.chdir(ROOT)
+  # Those that share a victim train it once.
+  monkeypatch.setenv("WSL_EXTRACTION_CACHE",
+                     str(tmp_path_factory.getbasetemp() / "victims"))
+  if not cli.FLAGS.is_parsed():
+    cli.FLAGS(["tests"])
+  yield
+  gin.clear_config()
 
 
 def is_table(name):

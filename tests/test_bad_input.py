@@ -56,7 +56,8 @@ OWN = ("--gin_file=own.gin", "--workdir=new")
 FLAGS = {
     "unknown flag": Case(("wrkdir", "--help"), arguments=("--wrkdir=x",)),
     "superfluous argument": Case(("'more'", "--help"), arguments=("more",)),
-    "no workdir": Case(("--workdir=runs/rotation",), bare=True),
+    "neither gin file nor workdir": Case(
+        ("--gin_file=gin/rotation.gin",), bare=True),
     "no output": Case(("--output=runs/",), "label", bare=True),
     "no surrogate": Case(("give --surrogate or",), "evaluate", bare=True),
     "no gin file": Case(("--gin_file=gin/rotation.gin",), bare=True,

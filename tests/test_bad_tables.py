@@ -14,20 +14,9 @@ import pytest
 
 import commands
 import stand_in_runs
+from commands import GRID
 from wsl_extraction.report import cells
 
-GRID = """\
-from __gin__ import dynamic_registration
-
-from wsl_extraction.report import grids
-
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"two steps": "base.gin",
-                      "one step": ("base.gin", "learning.Learning.steps = 1")}
-grids.Grid.budgets = (16,)
-grids.Grid.seeds = (0,)
-grids.Grid.comparisons = (("two steps", "one step"),)
-"""
 # Of which the cases have stand-in results.
 PREPARED = """\
 from __gin__ import dynamic_registration
@@ -158,30 +147,23 @@ def test_bad_tables_are_refused_in_one_line_before_anything_is_run(
   assert outcome.after == outcome.before
 
 
-def test_a_misspelt_setting_is_found_before_anything_is_run(tmp_path):
-  commands.write_modules(tmp_path)
-  (tmp_path / "grid.gin").write_text(GRID)
-  environ = commands.environment(tmp_path)
-  outcome = commands.run(
-      words("--gin_bindings=Grid.methods = {'a': 'base.gin', 'b': "
-            "('base.gin', 'learning.Learning.stepz = 1')}",
-            "--gin_bindings=Grid.comparisons = ()"), tmp_path, environ)
-  assert (outcome.status, outcome.stdout) == (2, "")
-  assert outcome.stderr.startswith('error: the cell "b, 16 queries": ')
-  assert "stepz" in outcome.stderr and outcome.stderr.count("\n") == 1
-  assert outcome.after == outcome.before
-
-
-def test_a_value_that_cannot_be_is_found_before_anything_is_run(tmp_path):
+@pytest.mark.parametrize("arguments, cell, said", [
+    (("--gin_bindings=Grid.methods = {'a': 'base.gin', 'b': "
+      "('base.gin', 'learning.Learning.stepz = 1')}",
+      "--gin_bindings=Grid.comparisons = ()"), "b", "stepz"),
+    (("--run_bindings=Experiment.budget = -1",), "two steps",
+     "Experiment.budget is -1"),
+])
+def test_a_wrong_setting_is_found_before_anything_is_run(
+    tmp_path, arguments, cell, said):
+  """A name that does not exist, and a value that cannot be."""
   commands.write_modules(tmp_path)
   (tmp_path / "grid.gin").write_text(GRID)
   outcome = commands.run(
-      words("--run_bindings=Experiment.budget = -1"), tmp_path,
-      commands.environment(tmp_path))
+      words(*arguments), tmp_path, commands.environment(tmp_path))
   assert (outcome.status, outcome.stdout) == (2, "")
-  assert outcome.stderr.startswith(
-      'error: the cell "two steps, 16 queries": Experiment.budget is -1')
-  assert outcome.stderr.count("\n") == 1
+  assert outcome.stderr.startswith(f'error: the cell "{cell}, 16 queries": ')
+  assert said in outcome.stderr and outcome.stderr.count("\n") == 1
   assert outcome.after == outcome.before
 
 

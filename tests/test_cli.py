@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
+import types
 
 import gin
 import pytest
@@ -174,3 +176,25 @@ def test_construction_names_what_is_missing(file):
   text = str(refusal.value)
   assert "'private' and 'test'" in text and "(in Split)" in text
   assert "\n" not in text and "supplied" not in text
+
+
+@pytest.mark.parametrize("gin_files, workdir, folder", [
+    (["gin/mixmatch.gin"], None, "runs/mixmatch"),
+    (["gin/cifar10/mixmatch.gin"], None, "runs/cifar10/mixmatch"),
+    (["/there/gin/tables/table2.gin"], None, "runs/tables/table2"),
+    (["gin/mixmatch.gin", "../own.gin"], None, "runs/own"),
+    (["gin/mixmatch.gin"], "here", "here"),
+    ([], "here", "here"),
+])
+def test_results_have_a_folder_named_after_the_gin_file(
+    monkeypatch, gin_files, workdir, folder):
+  monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(
+      gin_file=gin_files, workdir=workdir))
+  assert cli.results_folder() == pathlib.Path(folder)
+
+
+def test_without_gin_file_and_workdir_there_is_no_folder(monkeypatch):
+  monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(
+      gin_file=[], workdir=None))
+  with pytest.raises(InputError, match="give --gin_file"):
+    cli.results_folder()

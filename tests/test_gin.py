@@ -5,20 +5,15 @@ from __future__ import annotations
 import gin
 import pytest
 
-from gin_files import EXPERIMENTS, FILES, ROOT, SHARED, one_step
+from gin_files import (
+    EXPERIMENTS,
+    FILES,
+    ROOT,
+    SHARED,
+    at_root,  # noqa: F401
+    one_step,
+)
 from wsl_extraction import cli
-
-
-@pytest.fixture(autouse=True)
-def _gin(monkeypatch, tmp_path_factory):
-  monkeypatch.chdir(ROOT)
-  # Those that share a victim train it once.
-  monkeypatch.setenv("WSL_EXTRACTION_CACHE",
-                     str(tmp_path_factory.getbasetemp() / "victims"))
-  if not cli.FLAGS.is_parsed():
-    cli.FLAGS(["tests"])
-  yield
-  gin.clear_config()
 
 
 @pytest.mark.parametrize(

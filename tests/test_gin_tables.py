@@ -6,7 +6,12 @@ import gin
 import numpy as np
 import pytest
 
-from gin_files import EXPERIMENTS, ROOT, TABLES
+from gin_files import (
+    EXPERIMENTS,
+    ROOT,
+    TABLES,
+    at_root,  # noqa: F401
+)
 from wsl_extraction import cli, reproduce
 from wsl_extraction.report import cells, grids, searches
 
@@ -24,15 +29,6 @@ RUNS = {
 # Named by tables, not there yet.
 FUTURE = {"gin/imagenet/distillation.gin", "gin/imagenet/rotation.gin",
           "gin/imagenet/supervised.gin"}
-
-
-@pytest.fixture(autouse=True)
-def _gin(monkeypatch):
-  monkeypatch.chdir(ROOT)
-  if not cli.FLAGS.is_parsed():
-    cli.FLAGS(["tests"])
-  yield
-  gin.clear_config()
 
 
 def plan(name):

@@ -1,4 +1,4 @@
-"""MixMatch against hand computations in NumPy, and its sampling."""
+"""MixMatch's loss and gradient against hand computations in NumPy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
-import scipy.stats
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import layers, ops
 
 from wsl_extraction.data import transfer
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.resnet_v2 import resnet_v2
-from wsl_extraction.objectives import mixmatch, optimizers, training
+from wsl_extraction.objectives import mixmatch
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Student
 
@@ -233,166 +229,6 @@ def test_hidden_classes_share_what_is_left():
       oracle.query(np.zeros((1, 1))), 3)["targets"]
   np.testing.assert_allclose(
       scipy.special.softmax(targets, axis=1), [[0.7, 0.15, 0.15]], rtol=1e-6)
-
-
-def compiled(function):
-  """The function under XLA, on the backends that have it."""
-  if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True)
-  return function
-
-
-def drawn(alpha, count=400_000, seed=11):
-  """Compiled by XLA on tensorflow and, inside `stateless`, on jax."""
-  seeds = keras.random.SeedGenerator(seed)
-  if keras.backend.backend() == "jax":
-    import jax
-
-    def stateless(state):
-      with keras.StatelessScope(state_mapping=[(seeds.state, state)]):
-        return mixmatch.mixing_weights(count, alpha, seeds)
-
-    return np.asarray(jax.jit(stateless)(seeds.state.value), np.float64)
-  draw = compiled(lambda: mixmatch.mixing_weights(count, alpha, seeds))
-  return np.asarray(ops.convert_to_numpy(draw()), np.float64)
-
-
-@pytest.mark.parametrize("alpha", [0.25, 0.75, 2.0])
-def test_quantiles_are_those_of_scipys_beta(alpha):
-  levels = np.linspace(0, 1, 201)[1:-1]
-  # Of max(l, 1 - l), by the symmetry of the distribution.
-  expected = scipy.stats.beta(alpha, alpha).ppf(0.5 + levels / 2)
-  np.testing.assert_allclose(
-      np.quantile(drawn(alpha), levels), expected, atol=0.005)
-
-
-@given(st.floats(-3, 4).map(lambda x: 10**x), st.integers(0, 2**31 - 1))
-@settings(max_examples=5, deadline=None)
-def test_any_alpha_passes_kolmogorov_and_smirnov(alpha, seed):
-  lead = drawn(alpha, 20_000, seed)
-  assert np.isfinite(lead).all()
-  assert lead.min() >= 0.5
-  assert lead.max() <= 1.0
-  distribution = scipy.stats.beta(alpha, alpha)
-  # Far beyond chance: some 1e-9 a case, where the float32 of the draws allows.
-  distance = scipy.stats.kstest(
-      lead[lead < 1 - 1e-6],
-      lambda x: (2 * distribution.cdf(x) - 1)
-      / max(2 * distribution.cdf(1 - 1e-6) - 1, 1e-300)).statistic
-  assert distance * np.sqrt(max((lead < 1 - 1e-6).sum(), 1)) < 3.5
-
-
-@given(st.integers(1, 70), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
-def test_interleaving_is_the_references_and_undoes_itself(size, groups):
-  places = ops.convert_to_numpy(mixmatch.interleaved(size, groups))
-  np.testing.assert_array_equal(places, swapped(size, groups))
-  np.testing.assert_array_equal(
-      places[places], np.arange(size * groups))
-
-
-def test_partners_are_a_permutation():
-  seeds = keras.random.SeedGenerator(0)
-  one, other = (ops.convert_to_numpy(mixmatch.partners(50, seeds))
-                for _ in range(2))
-  assert sorted(one.tolist()) == list(range(50))
-  assert (one != other).any()
-
-
-def small_student(optimizer, seed=0, jit_compile=False, **kwargs):
-  network = resnet_v2((8, 8, 1), CLASSES, depth=8, width=4, seed=seed)
-  student = Student(network, MixMatch(ramp_steps=4, **kwargs), seed=seed)
-  student.compile(optimizer, jit_compile=jit_compile)
-  return student
-
-
-def random_batch(step):
-  rng = np.random.default_rng(step)
-  return {
-      "labeled": rng.integers(0, 256, (8, 8, 8, 1), np.uint8),
-      "unlabeled": rng.integers(0, 256, (8, 8, 8, 1), np.uint8),
-      "targets": rng.normal(size=(8, CLASSES)).astype("float32")}
-
-
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="has no XLA")
-def test_xla_gives_the_same_steps():
-  logs = {}
-  for jit in (False, True):
-    # Without mixing: under XLA tensorflow draws other numbers by equal seeds.
-    student = small_student(
-        keras.optimizers.SGD(0.01), jit_compile=jit, alpha=1e-6)
-    logs[jit] = [float(student.train_on_batch(
-        random_batch(step), return_dict=True)["loss"]) for step in range(3)]
-  np.testing.assert_allclose(logs[False], logs[True], rtol=1e-4)
-
-
-def test_weight_decay_takes_from_kernels_alone():
-  """Adam at 0.01 with a decay of 0.5: kernels lose 0.5 % more than without."""
-  after = {}
-  for decay in (None, 0.5):
-    optimizer = keras.optimizers.Adam(0.01, weight_decay=decay)
-    student = small_student(
-        optimizers.decaying_kernels(optimizer) if decay else optimizer)
-    before = weights_by_name(student)
-    student.train_on_batch(random_batch(0))
-    after[decay] = weights_by_name(student)
-  assert sum(name.endswith("/kernel") for name in before) == 10
-  for name, w in before.items():
-    lost = 0.005 * w if name.endswith("/kernel") else np.zeros_like(w)
-    np.testing.assert_allclose(
-        after[None][name] - after[0.5][name], lost, atol=1e-6, err_msg=name)
-
-
-def weights_by_name(student):
-  return {v.path: np.array(ops.convert_to_numpy(v))
-          for v in student.network.trainable_variables}
-
-
-class Weights(keras.callbacks.Callback):
-  """Remembers the weights after each step."""
-
-  def on_train_begin(self, logs=None):
-    self.seen = []
-
-  def on_epoch_end(self, epoch, logs=None):
-    self.seen.append([np.array(ops.convert_to_numpy(v)) for v
-                      in self.model.network.trainable_variables])
-
-
-def test_the_surrogate_gets_the_averages_also_after_an_interruption(tmp_path):
-  """0.9 of the average and 0.1 of the weights a step, from the first one on."""
-  optimizer = functools.partial(
-      keras.optimizers.Adam, 0.01, use_ema=True, ema_momentum=0.9)
-  rows = [random_batch(step) for step in range(4)]
-  batches = transfer.batches(
-      {name: np.concatenate([row[name] for row in rows])
-       for name in ("labeled", "targets")}, 6, 8, 0,
-      np.concatenate([row["unlabeled"] for row in rows]), 8)
-  fit = functools.partial(
-      training.fit, batches=batches, steps=6, checkpoint_every=1,
-      checkpoint=tmp_path / "checkpoint.npz")
-  weights, student = Weights(), small_student(optimizer())
-  fit(student, callbacks=[weights])
-  average = weights.seen[0]
-  for seen in weights.seen[1:]:
-    average = [0.9 * a + 0.1 * w for a, w in zip(average, seen, strict=True)]
-  for got, expected in zip(
-      student.network.trainable_variables, average, strict=True):
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(got), expected, rtol=1e-4, atol=1e-6)
-  # As after a kill between the last checkpoint and the end.
-  again = small_student(optimizer())
-  fit(again)
-  for one, other in zip(student.network.get_weights(),
-                        again.network.get_weights(), strict=True):
-    np.testing.assert_array_equal(one, other)
-
-
-def test_a_decay_of_nothing_is_refused():
-  with pytest.raises(InputError, match="Adam without weight decay"):
-    optimizers.decaying_kernels(keras.optimizers.Adam(0.01))
 
 
 @pytest.mark.parametrize("field, value", [

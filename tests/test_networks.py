@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from random_weights import randomised
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 
@@ -16,21 +17,6 @@ from wsl_extraction.networks.resnet_v2 import resnet_v2
 # extended.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword")
-
-
-def randomised(model, seed=0):
-  """Gives every variable a value that leaves no layer without effect."""
-  rng = np.random.default_rng(seed)
-  for weight in model.weights:
-    shape, name = weight.shape, weight.name
-    if name in ("gamma", "moving_variance"):
-      value = rng.uniform(0.5, 1.5, shape)
-    elif name == "kernel":
-      value = rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
-    else:
-      value = rng.normal(0, 0.1, shape)
-    weight.assign(value.astype("float32"))
-  return model
 
 
 def images_of(shape, seed=0):

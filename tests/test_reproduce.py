@@ -27,19 +27,9 @@ def scores(images):
     time.sleep(0.02)
   return numpy_victim.scores(images)
 '''
-GRID = """\
-from __gin__ import dynamic_registration
-
-from wsl_extraction.report import grids
-
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"two steps": "base.gin",
-                      "one step": ("base.gin", "learning.Learning.steps = 1")}
-grids.Grid.budgets = (16,)
-grids.Grid.seeds = (0,)
+GRID = commands.GRID + """
 grids.Grid.settings = ("import held_victim",
                        "files.Function.function = @held_victim.scores")
-grids.Grid.comparisons = (("two steps", "one step"),)
 """
 RUNS = ("runs/two_steps/budget_16/seed_0", "runs/one_step/budget_16/seed_0")
 OUTPUT = ("table.md", "table.tex", "table.csv", "runs.csv", "plot.png",

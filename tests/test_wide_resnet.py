@@ -11,26 +11,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+from random_weights import randomised
 from source_tree import ROOT
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.wide_resnet import wide_resnet
 
 SMALL = dict(input_shape=(8, 8, 3), num_classes=4, depth=10, width=1)
-
-
-def randomised(model, seed=0):
-  """Gives every variable a value that leaves no layer without effect."""
-  rng = np.random.default_rng(seed)
-  for weight in model.weights:
-    shape, name = weight.shape, weight.name
-    if name in ("gamma", "moving_variance"):
-      value = rng.uniform(0.5, 1.5, shape)
-    elif name == "kernel":
-      value = rng.normal(0, np.sqrt(1 / np.prod(shape[:-1])), shape)
-    else:
-      value = rng.normal(0, 0.1, shape)
-    weight.assign(value.astype("float32"))
-  return model
 
 
 def images_of(shape, seed=0):
