@@ -101,7 +101,7 @@ class Experiment:
       InputError: The oracle's settings cannot be, the transfer set is missing,
         the budget exceeds the pool, or there is nothing to test on.
     """
-    self.check_oracle(dataset)
+    oracle = self.check_oracle(dataset)
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
       raise InputError(f"there is no transfer set {self.transfer_set}; write "
                        "it with `python -m wsl_extraction.label`")
@@ -111,7 +111,7 @@ class Experiment:
                        "Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
-    self.attack.check(self.check_oracle(dataset), parts.pool)
+    self.attack.check(oracle, parts.pool)
 
   def check_oracle(self, dataset: Dataset) -> Oracle:
     """An oracle without a victim, on the attack's budget.

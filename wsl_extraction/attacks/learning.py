@@ -248,6 +248,7 @@ class _Run:
     """Trains on all answers so far, before round `number` or after the last."""
     attack, chosen = self.attack, self.asked.all()
     last = number == attack.rounds
+    self._drop_checkpoints(number)
     rest = np.ones(len(self.pool), bool)
     rest[chosen] = False
     unlabeled = attack.unlabeled(np.count_nonzero(rest))
@@ -258,20 +259,22 @@ class _Run:
             self._entries(chosen), steps, attack.batch_size, seeds[1],
             self.pool.images[rest & bool(unlabeled)], unlabeled),
         steps, checkpoint_every=attack.checkpoint_every,
-        checkpoint=self._checkpoint(number, last),
+        checkpoint=self._checkpoint(number),
         callbacks=self.surroundings.callbacks(
             "surrogate" if last else f"round {number + 1}/{attack.rounds}",
             steps, attack.objective.images(attack.batch_size, unlabeled)))
 
-  def _checkpoint(self, number: int, last: bool) -> pathlib.Path | None:
-    if not self.surroundings.folder:
-      return None
-    # Those before a round are of no use once it has chosen.
-    for old in range(1, number):
-      (self.surroundings.folder / f"round_{old + 1}.npz").unlink(
-          missing_ok=True)
+  def _checkpoint(self, number: int) -> pathlib.Path | None:
+    """Where the training before round `number`, or the last, is kept."""
+    last = number == self.attack.rounds
     name = "checkpoint.npz" if last else f"round_{number + 1}.npz"
-    return self.surroundings.folder / name
+    return self.surroundings.folder and self.surroundings.folder / name
+
+  def _drop_checkpoints(self, number: int) -> None:
+    """Drops those before earlier rounds, which have chosen."""
+    for old in range(1, number):
+      if path := self._checkpoint(old):
+        path.unlink(missing_ok=True)
 
   def _entries(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
     entries = {"labeled": self.pool.images[chosen]}
