@@ -121,15 +121,38 @@ def start() -> None:
     InputError: No gin file is named, one is missing, or the backend cannot be
       used.
   """
-  if not FLAGS.gin_file:
-    raise InputError("no experiment is named; give --gin_file, such as "
-                     "--gin_file=gin/rotation.gin")
+  check_described()
   folders = ("", *_search_path())
   for path in FLAGS.gin_file:
     if not any(os.path.exists(os.path.join(f, path)) for f in folders):
       raise InputError(f"there is no gin file {path}; give the path of one, "
                        "such as --gin_file=gin/rotation.gin")
   devices.start_backend()
+
+
+def results_folder() -> pathlib.Path:
+  """The folder of --workdir, or one below runs/ named after the gin file.
+
+  The results of gin/cifar10/mixmatch.gin are in runs/cifar10/mixmatch, those
+  of own.gin in runs/own. Of several gin files the last one counts.
+
+  Raises:
+    InputError: Neither is given.
+  """
+  if FLAGS.workdir:
+    return pathlib.Path(FLAGS.workdir).expanduser()
+  check_described()
+  path = pathlib.PurePath(FLAGS.gin_file[-1]).with_suffix("")
+  below = path.parts[path.parts.index("gin") + 1:] if "gin" in path.parts else (
+      path.name,)
+  return pathlib.Path("runs", *below)
+
+
+def check_described() -> None:
+  """Raises InputError where no gin file is named."""
+  if not FLAGS.gin_file:
+    raise InputError("no experiment is named; give --gin_file, such as "
+                     "--gin_file=gin/rotation.gin")
 
 
 def configure(files: Sequence[str], bindings: Sequence[str]) -> None:

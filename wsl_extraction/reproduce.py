@@ -1,9 +1,9 @@
 r"""Runs a table's grid, or a random search, as far as missing, and prints it.
 
-  python -m wsl_extraction.reproduce --gin_file=gin/tables/mnist5k.gin \
-      --workdir=runs/mnist5k
+  python -m wsl_extraction.reproduce --gin_file=gin/tables/mnist5k.gin
 
-Each cell and seed is a run of `train` in a folder of its own below --workdir.
+Each cell and seed is a run of `train` in a folder of its own, below
+runs/tables/mnist5k or what --workdir names.
 The same command goes on where an interrupted one stopped; when nothing is
 missing it runs nothing and prints the same table. Beside the runs it writes
 
@@ -61,7 +61,9 @@ Plan = grids.Grid | searches.Search
 
 def define_flags() -> None:
   """Defines this command's own flags."""
-  flags.DEFINE_string("workdir", None, "The folder of the table; required.")
+  flags.DEFINE_string(
+      "workdir", None, "The folder of the table; by default one below runs/ "
+      "named after the gin file.")
   flags.DEFINE_string(
       "shard", None, "Runs only one share of the table, such as 1/2: the first "
       "of two. The shares of different machines never overlap.")
@@ -75,13 +77,10 @@ def define_flags() -> None:
 
 def main() -> None:
   """Runs what is missing, one process a run, and prints the table."""
-  if not flags.FLAGS.workdir:
-    raise InputError("no folder for the results is named; give --workdir, such "
-                     "as --workdir=runs/mnist5k")
   if flags.FLAGS.seed is not None:
     raise InputError("--seed is for single runs; the seeds of a table are "
                      "Grid.seeds")
-  root = pathlib.Path(flags.FLAGS.workdir).expanduser()
+  root = cli.results_folder()
   plan = _plan()
   planned = cells.runs(plan.cells, plan.seeds)
   mine = _share(plan)

@@ -1,15 +1,14 @@
 r"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
 
-  python -m wsl_extraction.train --gin_file=gin/rotation.gin \
-      --workdir=runs/rotation
+  python -m wsl_extraction.train --gin_file=gin/rotation.gin
 
-The folder --workdir then holds config.gin (what was asked for), operative.gin
-(every parameter in force), asked.json (which examples were asked about),
-responses.sqlite (the oracle's answers), round_*.jsonl (the trainings between
-rounds, if there are any), checkpoint.npz, metrics.jsonl, events/ (for
-TensorBoard, if it is installed), surrogate.keras and result.json. The same
-command goes on where an interrupted one stopped, to the same weights, and shows
-the result of a finished one.
+The folder runs/rotation, or another that --workdir names, then holds config.gin
+(what was asked for), operative.gin (every parameter in force), asked.json
+(which examples were asked about), responses.sqlite (the oracle's answers),
+round_*.jsonl (the trainings between rounds, if there are any), checkpoint.npz,
+metrics.jsonl, events/ (for TensorBoard, if it is installed), surrogate.keras
+and result.json. The same command goes on where an interrupted one stopped, to
+the same weights, and shows the result of a finished one.
 KERAS_BACKEND chooses tensorflow, jax or torch.
 """
 
@@ -35,14 +34,14 @@ if TYPE_CHECKING:
 
 def define_flags() -> None:
   """Defines this command's own flags."""
-  flags.DEFINE_string("workdir", None, "The folder of this run; required.")
+  flags.DEFINE_string(
+      "workdir", None, "The folder of this run; by default one below runs/ "
+      "named after the gin file.")
 
 
 def main() -> None:
   """Runs the experiment that the flags describe, or the rest of it."""
-  if not flags.FLAGS.workdir:
-    raise InputError("no folder for the results is named; give --workdir, such "
-                     "as --workdir=runs/rotation")
+  folder = cli.results_folder()
   cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
@@ -50,7 +49,7 @@ def main() -> None:
 
   start = time.monotonic()
   experiment = experiments.configured()
-  with runs.RunFolder(flags.FLAGS.workdir) as run:
+  with runs.RunFolder(folder) as run:
     config = gin.config_str()
     # A folder of another configuration is refused before any work, a new one
     # is made only when there is something to put into it.
