@@ -196,10 +196,11 @@ def spied_batches(monkeypatch, attack, **kwargs):
   handed = []
   real = transfer.batches
 
-  def spy(entries, steps, batch_size, seed, unlabeled, unlabeled_batch_size):
+  def spy(entries, steps, batch_size, seed, unlabeled, unlabeled_batch_size,
+          **options):
     handed.append({**entries, "steps": steps, "unlabeled": unlabeled})
     return real(entries, steps, batch_size, seed, unlabeled,
-                unlabeled_batch_size)
+                unlabeled_batch_size, **options)
 
   monkeypatch.setattr(transfer, "batches", spy)
   run(attack, **kwargs)

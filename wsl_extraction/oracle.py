@@ -253,10 +253,12 @@ class Oracle:
     input_shape: The shape of one input row, without the batch axis.
     num_classes: c.
     ledger: What has been spent, and of what.
+    remembers: Whether an example that was asked about once is answered again
+      at no charge.
   """
 
   __slots__ = ("_answer", "access", "decimals", "dtype", "input_shape", "k",
-               "ledger", "num_classes")
+               "ledger", "num_classes", "remembers")
 
   def __init__(
       self,
@@ -292,6 +294,7 @@ class Oracle:
     self.num_classes, self.k = num_classes, k
     self.decimals, self.dtype = decimals, dtype
     self.ledger = ledger if ledger is not None else Ledger()
+    self.remembers = False
     self._check_settings(outputs)
     # Copies, so that the closure keeps no road from `self` to the victim.
     access, ledger = self.access, self.ledger
@@ -299,7 +302,7 @@ class Oracle:
     def answer(inputs: np.ndarray) -> Response:
       with ledger.charging(len(inputs)):
         given = _checked_outputs(
-            predict(inputs), outputs, len(inputs), num_classes)
+            predict(np.asarray(inputs)), outputs, len(inputs), num_classes)
         return _reveal(given, outputs, access, k, decimals, dtype)
 
     self._answer = answer
@@ -308,7 +311,8 @@ class Oracle:
     """Asks the victim about every row of `inputs`, or about none.
 
     Args:
-      inputs: Real numbers [n, *input_shape].
+      inputs: Real numbers [n, *input_shape]. Images that are still files are
+        decoded only if the victim has to see them.
 
     Raises:
       InputError: They have another shape or type, or are not finite.
@@ -317,28 +321,32 @@ class Oracle:
       VictimMismatch: The victim's outputs are not what was declared; nothing
         is charged.
     """
-    inputs = np.asarray(inputs)
+    if not isinstance(getattr(inputs, "dtype", None), np.dtype):
+      inputs = np.asarray(inputs)
     if inputs.ndim == 0 or inputs.shape[1:] != self.input_shape:
       raise InputError(
           f"a query has shape {inputs.shape}; the oracle takes "
           f"(n, {', '.join(map(str, self.input_shape))})")
     if inputs.dtype.kind not in "uif":
       raise InputError(f"a query has dtype {inputs.dtype}; give real numbers")
+    if inputs.dtype.kind == "f":
+      inputs = np.asarray(inputs)
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
       finite = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
       raise InputError(f"row {int(np.argmin(finite))} of a query holds NaN or "
                        "infinity; remove it")
     return self._answer(inputs)
 
-  def relayed(self, answer: Callable[[np.ndarray], Response],
-              ledger: Ledger | None = None) -> Oracle:
+  def relayed(self, answer: Callable[[Any], Response],
+              ledger: Ledger | None = None,
+              remembers: bool = False) -> Oracle:
     """The same oracle to the adversary, answered by `answer`.
 
     For what stands between adversary and victim, such as a store of answers
     already paid for. Charging is then up to `answer`.
     """
     other = copy.copy(self)
-    other._answer = answer
+    other._answer, other.remembers = answer, remembers
     if ledger is not None:
       other.ledger = ledger
     return other

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import enum
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 import keras
@@ -55,6 +55,8 @@ class Surroundings:
       callbacks for it.
     compile_options: For Keras' `compile`, beside the optimizer; see
       `devices.compile_options`.
+    read: Gives the elements of a grain `MapDataset` of batches whose images
+      are files still; None reads in this process.
   """
 
   value_range: tuple[float, float] = (0.0, 255.0)
@@ -63,6 +65,7 @@ class Surroundings:
       [str, int, int], Sequence[keras.callbacks.Callback]] = (
           lambda name, steps, images: ())
   compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  read: Callable[[Any], Iterable[Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

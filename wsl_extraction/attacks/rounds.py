@@ -28,6 +28,7 @@ class Asked:
 
   Attributes:
     chosen: One array of positions in the pool a round.
+    sizes: How many examples each round asks about.
   """
 
   def __init__(self, folder: pathlib.Path | None, pool: int,
@@ -43,7 +44,7 @@ class Asked:
       InputError: The file is damaged.
     """
     self._path = folder / "asked.json" if folder else None
-    self._pool, self._sizes = pool, list(sizes)
+    self._pool, self.sizes = pool, list(sizes)
     self.chosen: list[np.ndarray] = []
     if self._path and self._path.exists():
       self.chosen = self._read()
@@ -69,7 +70,7 @@ class Asked:
     try:
       held = json.loads(self._path.read_text(encoding="utf-8"))["rounds"]
       every = [position for one in held for position in one]
-      whole = ([len(one) for one in held] == self._sizes[:len(held)]
+      whole = ([len(one) for one in held] == self.sizes[:len(held)]
                and all(type(position) is int and 0 <= position < self._pool
                        for position in every)
                and len(set(every)) == len(every))

@@ -280,7 +280,7 @@ def recorded(oracle: Oracle, store: LabelStore,
     key: Gives the n identities of inputs [n, ...].
   """
   return oracle.relayed(
-      lambda inputs: store.answer(oracle, key(inputs), inputs))
+      lambda inputs: store.answer(oracle, key(inputs), inputs), remembers=True)
 
 
 def resumed_ledger(budget: int | None, store: LabelStore) -> Ledger:

@@ -151,11 +151,12 @@ class Student(keras.Model):
   Attributes:
     network: The surrogate; save this one.
     step: int32 scalar variable, the training steps done.
+    accumulate: The batches whose gradients make up one step.
   """
 
   def __init__(self, network: keras.Model, objective: Objective, *,
                augment: keras.layers.Layer | None = None, seed: int = 0,
-               **kwargs):
+               accumulate: int = 1, **kwargs):
     """Extends `network` by what `objective` needs.
 
     Args:
@@ -164,6 +165,8 @@ class Student(keras.Model):
       augment: Applied to all images of a training batch.
       seed: Of the initial weights that the objective adds, and of what it
         draws.
+      accumulate: The batches whose gradients make up one step; the optimizer
+        has as many `gradient_accumulation_steps`.
       **kwargs: Of `keras.Model`.
     """
     # Without autocast: under bfloat16 the targets would be rounded, and images
@@ -178,6 +181,10 @@ class Student(keras.Model):
     self.step = self.add_weight(
         shape=(), dtype="int32", initializer="zeros", trainable=False,
         aggregation="only_first_replica", name="step")
+    self.accumulate = accumulate
+    self._passes = None if accumulate == 1 else self.add_weight(
+        shape=(), dtype="int32", initializer="zeros", trainable=False,
+        aggregation="only_first_replica", name="passes")
     # On torch, seeds that are close give shifted copies of one stream.
     self.seeds = keras.random.SeedGenerator(
         int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1))
@@ -208,9 +215,16 @@ class Student(keras.Model):
     if not isinstance(y_pred, Mapping):
       return super().compute_loss(x, y, y_pred, sample_weight, training)
     if training:
-      self.step.assign_add(1)
+      self._count()
     total = sum(y_pred.values()) + sum(self.losses)
     return self._total(ops.zeros((1,)), ops.reshape(total, (1,)))
+
+  def _count(self):
+    if self._passes is None:
+      self.step.assign_add(1)
+    else:
+      self._passes.assign_add(1)
+      self.step.assign(self._passes // self.accumulate)
 
   def compute_metrics(self, x, y, y_pred, sample_weight=None):
     if not isinstance(y_pred, Mapping):

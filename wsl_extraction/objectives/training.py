@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -25,7 +25,8 @@ _READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 def fit(student: Student, batches: Any, steps: int, *,
         checkpoint: str | os.PathLike | None = None,
         checkpoint_every: int = 100,
-        callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        read: Callable[[Any], Iterable[Any]] | None = None) -> None:
   """Trains a compiled student for `steps` steps in all.
 
   With a checkpoint file, a call after an interruption continues behind the
@@ -40,13 +41,16 @@ def fit(student: Student, batches: Any, steps: int, *,
   Args:
     student: Compiled and otherwise new; its state is overwritten by the
       checkpoint's.
-    batches: A grain `MapDataset` whose element i is the batch of step i.
+    batches: A grain `MapDataset` whose element i is the batch of step i; of a
+      student that accumulates k batches a step, the k elements from k i on.
     steps: The steps of the whole training.
     checkpoint: The file; None keeps none.
     checkpoint_every: At most so many steps lie between two checkpoints: the
       largest such number that divides `steps`. It is also what Keras calls an
       epoch.
     callbacks: For Keras' `fit`.
+    read: Gives the elements of a `MapDataset` in their order; by default one
+      thread of this process does, a few batches ahead.
 
   Raises:
     InputError: The checkpoint is damaged or of another student, or cannot be
@@ -67,11 +71,13 @@ def fit(student: Student, batches: Any, steps: int, *,
     # As `fit` ends: with averages of the weights, if the optimizer keeps any.
     student.optimizer.finalize_variable_values(student.trainable_variables)
     return
+  passes = student.accumulate
   # An execution must not reach beyond its epoch.
   student.steps_per_execution = _largest_divisor(
-      epoch, student.steps_per_execution)
+      epoch * passes, student.steps_per_execution)
+  rest = batches[done * passes:steps * passes]
   try:
-    student.fit(_elements(batches[done:steps]), steps_per_epoch=epoch,
+    student.fit(_elements(rest, read), steps_per_epoch=epoch * passes,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
@@ -141,9 +147,11 @@ def _variables(student: Student) -> list[Any]:
           *student.optimizer.variables]
 
 
-def _elements(batches: grain.MapDataset) -> Iterator[tuple[Any]]:
+def _elements(batches: grain.MapDataset,
+              read: Callable[[Any], Iterable[Any]] | None
+              ) -> Iterator[tuple[Any]]:
   # To TensorFlow a generator is read ahead by Keras, a grain data set is not.
-  for batch in batches.to_iter_dataset(_READING):
+  for batch in (read(batches) if read else batches.to_iter_dataset(_READING)):
     yield (batch,)
 
 

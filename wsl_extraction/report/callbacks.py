@@ -88,7 +88,8 @@ class Progress(keras.callbacks.Callback):
       self, batch: int, logs: Mapping[str, float] | None = None) -> None:
     # Reading the model's own step here would stop jax at every step.
     if self._meter is not None:
-      self._meter.update(self._base + batch + 1, **(logs or {}))
+      passes = getattr(self.model, "accumulate", 1)
+      self._meter.update(self._base + (batch + 1) // passes, **(logs or {}))
 
   def on_epoch_end(
       self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

@@ -1,0 +1,164 @@
+"""One call of a learning-based attack: asking, seeing, training."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from wsl_extraction.attacks import rounds
+from wsl_extraction.attacks.attack import Surroundings
+from wsl_extraction.data import transfer
+from wsl_extraction.data.datasets import Examples
+from wsl_extraction.errors import InputError
+from wsl_extraction.objectives import optimizers, training
+from wsl_extraction.objectives.objective import Student, ends, penultimate
+from wsl_extraction.oracle import Oracle, Response
+
+# Answers to keep in memory; as targets a value takes five bytes.
+_MOST_VALUES = 50_000_000
+
+
+def streams(*seed: int) -> list[int]:
+  """Seeds for choosing, building, ordering and augmenting."""
+  return [int(child.generate_state(1)[0] >> 1)
+          for child in np.random.SeedSequence(seed).spawn(4)]
+
+
+class Learner:
+  """One call of `Learning`: what it was given, and what it found out.
+
+  Attributes:
+    asked: What was chosen so far.
+    answers: The oracle's answers to it, if they are kept.
+  """
+
+  def __init__(self, attack: Any, oracle: Oracle, pool: Examples,
+               surroundings: Surroundings, sizes: Sequence[int]):
+    self.attack, self.oracle, self.pool = attack, oracle, pool
+    self.surroundings = surroundings
+    self.asked = rounds.Asked(surroundings.folder, len(pool), sizes)
+    self.answers: list[Response] = []
+
+  def student(self, seeds: Sequence[int]) -> Student:
+    """An untrained surrogate, ready to be trained."""
+    attack, (building, _, augmenting) = self.attack, seeds
+    try:
+      network = attack.network(
+          input_shape=self.oracle.input_shape,
+          num_classes=self.oracle.num_classes,
+          value_range=self.surroundings.value_range, seed=building)
+      augment = attack.augment(seed=augmenting) if attack.augment else None
+      optimizer = optimizers.accumulating(
+          attack.optimizer(), attack.accumulate)
+    except (TypeError, ValueError) as error:  # the user chose the parameters
+      raise InputError("Learning's network, augment or optimizer cannot be "
+                       f"made: {error}; mend its parameters") from error
+    student = Student(
+        network, attack.objective, seed=building + 1, augment=augment,
+        accumulate=attack.accumulate)
+    student.compile(optimizer, **self.surroundings.compile_options)
+    return student
+
+  def ask(self, number: int) -> None:
+    """Sends the examples of a round to the oracle."""
+    if not self.attack.asks:
+      return
+    images = self.pool.images[self.asked.chosen[number]]
+    size = self.attack.query_batch_size
+    for start in range(0, len(images), size):
+      answer = self.oracle.query(images[start:start + size])
+      if not self._asks_again:
+        self.answers.append(answer)
+
+  @property
+  def _asks_again(self) -> bool:
+    """Whether answers are too large to keep, and free when asked for again."""
+    size = sum(self.asked.sizes) * self.oracle.num_classes
+    return self.oracle.remembers and size > _MOST_VALUES
+
+  def seen(self, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [m, c] and features [m, f] of the pool, by a surrogate.
+
+    Uniform and none (f = 0) in the first round, before there is one.
+    """
+    classes = self.oracle.num_classes
+    if not number:
+      return (np.broadcast_to(1 / classes, (len(self.pool), classes)),
+              np.zeros((len(self.pool), 0)))
+    _, *of_training = streams(seed, number)
+    student = self.student(of_training)
+    self.train(student, number, of_training)
+    images, logits = ends(student.network)
+    looking = keras.Model(images, [penultimate(student.network), logits])
+    seen = [looking.predict(np.asarray(self.pool.images[start:start + 1024]),
+                            batch_size=256, verbose=0)
+            for start in range(0, len(self.pool), 1024)]
+    features, logits = map(np.concatenate, zip(*seen, strict=True))
+    probabilities = ops.convert_to_numpy(ops.softmax(np.float32(logits)))
+    return probabilities, np.float32(features)
+
+  def train(self, student: Student, number: int, seeds: Sequence[int]) -> None:
+    """Trains on all answers so far, before round `number` or after the last."""
+    attack, chosen = self.attack, self.asked.all()
+    last = number == attack.rounds
+    self._drop_checkpoints(number)
+    rest = np.ones(len(self.pool), bool)
+    rest[chosen] = False
+    unlabeled = attack.unlabeled(np.count_nonzero(rest))
+    steps = attack.steps if last else attack.round_steps or attack.steps
+    batches = transfer.batches(
+        self._entries(chosen), steps * attack.accumulate,
+        attack.batch_size // attack.accumulate, seeds[1],
+        self.pool.images[rest & bool(unlabeled)],
+        unlabeled // attack.accumulate, crop=attack.crop,
+        rows=attack.asks and self._asks_again)
+    training.fit(
+        student, batches, steps, checkpoint_every=attack.checkpoint_every,
+        checkpoint=self._checkpoint(number), read=self._reader(chosen),
+        callbacks=self.surroundings.callbacks(
+            "surrogate" if last else f"round {number + 1}/{attack.rounds}",
+            steps, attack.objective.images(attack.batch_size, unlabeled)))
+
+  def _reader(
+      self, chosen: np.ndarray) -> Callable[[Any], Iterable[Any]] | None:
+    """How batches are read: decoded elsewhere, completed with answers here."""
+    read = self.surroundings.read
+    if isinstance(self.pool.images, np.ndarray):
+      read = None
+    if not (self.attack.asks and self._asks_again):
+      return read
+    asked = self.pool.images[chosen]
+
+    def completed(batches: Any) -> Iterator[dict[str, np.ndarray]]:
+      for batch in (read or transfer.read)(batches):
+        answers = self.oracle.query(asked[batch.pop("rows")])
+        yield batch | transfer.response_entries(
+            answers, self.oracle.num_classes)
+
+    return completed
+
+  def _checkpoint(self, number: int) -> pathlib.Path | None:
+    """Where the training before round `number`, or the last, is kept."""
+    last = number == self.attack.rounds
+    name = "checkpoint.npz" if last else f"round_{number + 1}.npz"
+    return self.surroundings.folder and self.surroundings.folder / name
+
+  def _drop_checkpoints(self, number: int) -> None:
+    """Drops those before earlier rounds, which have chosen."""
+    for old in range(1, number):
+      if path := self._checkpoint(old):
+        path.unlink(missing_ok=True)
+
+  def _entries(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    entries = {"labeled": self.pool.images[chosen]}
+    if self.attack.reads_labels:
+      entries["labels"] = self.pool.labels[chosen]
+    if self.answers:
+      entries |= transfer.response_entries(
+          Response.join(self.answers), self.oracle.num_classes)
+    return entries
