@@ -6,6 +6,7 @@ import difflib
 import os
 import pathlib
 import typing
+from collections.abc import Iterator
 
 from wsl_extraction.data import images
 from wsl_extraction.errors import InputError
@@ -14,6 +15,10 @@ if typing.TYPE_CHECKING:
   import tensorflow_datasets as tfds
 
 _EMBEDDED = ("mnist5k", "digits")
+# What nobody may pass on: the user has to fetch it, after signing up.
+_BY_HAND = {"imagenet2012": (
+    "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+    "https://image-net.org/download-images")}
 
 
 def is_registered(name: str) -> bool:
@@ -55,6 +60,13 @@ def find(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         " again") from error
 
 
+def files(folder: str | os.PathLike) -> Iterator[str]:
+  """Yields what tells one state of a prepared data set from another."""
+  for path in sorted(pathlib.Path(folder).resolve().iterdir()):
+    status = path.stat()
+    yield f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
 def _not_found(name: str, folder: pathlib.Path) -> InputError:
   shown, where = images.printable(name), images.printable(folder)
   if is_registered(name):
@@ -67,9 +79,17 @@ def _not_found(name: str, folder: pathlib.Path) -> InputError:
         "import tensorflow_datasets as tfds;"
         f" tfds.builder({shown!r}, data_dir={where!r},"
         " file_format='array_record').download_and_prepare()")
+    verb = "download"
+    by_hand = ""
+    if _base(name) in _BY_HAND:
+      listed, address = _BY_HAND[_base(name)]
+      verb = "prepare"
+      by_hand = (f" download {listed} from {address} (sign up there first) into"
+                 f" {images.printable(folder / 'downloads' / 'manual')} and")
     return InputError(
         f"data set {shown} is not prepared in {where}{there}; give the data_dir"
-        f' that holds it, or download it with: python -c "{command}"')
+        f" that holds it, or{by_hand} {verb} it with:"
+        f' python -c "{command}"')
   import tensorflow_datasets as tfds
 
   known = [*_EMBEDDED, *tfds.list_builders(with_community_datasets=False)]

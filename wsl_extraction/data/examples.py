@@ -1,4 +1,4 @@
-"""What a data set is in memory: images, labels and the names of classes."""
+"""What a data set is: images, labels and the names of classes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import hashlib
 
 import numpy as np
 
+from wsl_extraction.data.encoded import Encoded
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-  """Images in memory, with their classes where these are known.
+  """Images, in memory or in files, with their classes where known.
 
   Attributes:
-    images: `[n, h, w, c]`, uint8 in 0..255 or float32 in 0..1.
+    images: `[n, h, w, c]`, uint8 in 0..255 or float32 in 0..1; or `Encoded`,
+      which stands for such an array and stays in files.
     labels: `[n]` int32 class numbers, or None.
   """
 
-  images: np.ndarray
+  images: np.ndarray | Encoded
   labels: np.ndarray | None = None
 
   def __len__(self) -> int:
@@ -38,8 +41,10 @@ class Examples:
     """The identity of each example: 16 bytes of BLAKE2b, `n` of them.
 
     Equal exactly when dtype, shape and bytes of two images are equal; labels
-    play no part.
+    play no part. Of images in files, see `Encoded.keys`.
     """
+    if isinstance(self.images, Encoded):
+      return self.images.keys
     kind = f"{self.images.dtype.str}{self.images.shape[1:]}".encode()
     start = hashlib.blake2b(kind, digest_size=16)
     digests = []
@@ -87,6 +92,8 @@ class Dataset:
     for part in (self.train, self.test):
       arrays = (None, None) if part is None else (part.images, part.labels)
       for array in arrays:
+        if isinstance(array, Encoded):
+          array = np.frombuffer(b"".join(array.keys), np.uint8)
         known = np.empty(0) if array is None else np.ascontiguousarray(array)
         digest.update(f"{known.dtype.str}{known.shape}".encode())
         digest.update(known)

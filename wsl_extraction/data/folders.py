@@ -40,14 +40,14 @@ def read(path: str, image_size: int | None = None) -> Dataset:
       is no image, images differ in size without `image_size`, or they would
       not fit into memory.
   """
-  train_folder, test_folder = _find_splits(pathlib.Path(path).expanduser())
-  names = [folder.name for folder in _subfolders(train_folder)]
+  train_folder, test_folder = find_splits(pathlib.Path(path).expanduser())
+  names = [folder.name for folder in subfolders(train_folder)]
   if not names:
     raise InputError(
         f"{images.printable(train_folder)} has no class folders; put the images"
         " of each class into a folder of its own inside it")
-  train = _list_files(train_folder, names)
-  test = _list_files(test_folder, names) if test_folder else []
+  train = list_files(train_folder, names)
+  test = list_files(test_folder, names) if test_folder else []
   channels, crop, size = _survey([file for file, _ in train + test], image_size)
   images.check_memory(
       len(train + test) * size[0] * size[1] * channels,
@@ -60,12 +60,12 @@ def read(path: str, image_size: int | None = None) -> Dataset:
       value_range=(0, 255))
 
 
-def _find_splits(
+def find_splits(
     root: pathlib.Path
 ) -> tuple[pathlib.Path, pathlib.Path | None]:
   """Returns the folders that hold the classes, of training and of testing."""
-  inside = {folder.name: folder for folder in _subfolders(root)}
-  if "train" not in inside or not _subfolders(inside["train"]):
+  inside = {folder.name: folder for folder in subfolders(root)}
+  if "train" not in inside or not subfolders(inside["train"]):
     return root, None
   tests = [inside[name] for name in _TEST_FOLDERS if name in inside]
   return inside["train"], tests[0] if tests else None
@@ -85,16 +85,17 @@ def _entries(folder: pathlib.Path) -> list[os.DirEntry]:
       if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
 
 
-def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
+def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders inside a folder, sorted by name, without litter."""
   return [
       pathlib.Path(entry) for entry in _entries(folder) if entry.is_dir()]
 
 
-def _list_files(
+def list_files(
     root: pathlib.Path, names: list[str]
 ) -> list[tuple[pathlib.Path, int]]:
   """Returns every image file below `root` with its class number."""
-  for folder in _subfolders(root):
+  for folder in subfolders(root):
     if folder.name not in names:
       raise InputError(
           f"class folder {images.printable(folder)} has no counterpart in the"

@@ -59,7 +59,7 @@ def decode(
       image = resize(image, image_size, crop)
     return np.asarray(image)
 
-  pixels = _opened(file, where, whole)
+  pixels = opened(file, where, whole)
   return pixels[..., np.newaxis] if channels == 1 else pixels
 
 
@@ -84,7 +84,7 @@ def survey(
       width, height = height, width
     return 1 if grey else 3, (height, width)
 
-  return _opened(path, where, head)
+  return opened(path, where, head)
 
 
 def resize(image: Image.Image, image_size: int, crop: bool) -> Image.Image:
@@ -167,7 +167,7 @@ def reason(error: Exception) -> str:
   return printable(text or type(error).__name__)
 
 
-def _opened(file, where: str, use):
+def opened(file: bytes | os.PathLike, where: str, use):
   """Calls `use` on the opened image; every failure becomes an InputError."""
   from PIL import Image, UnidentifiedImageError
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import pathlib
 import time
 import typing
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ if typing.TYPE_CHECKING:
   import tensorflow_datasets as tfds
 
 _TEST_SPLITS = ("test", "validation", "val")
-_CHUNK = 1024
+_CHUNK = 64
 
 
 def read(
@@ -53,9 +52,10 @@ def read(
       differ in size and `image_size` is not given.
   """
   builder = catalogue.find(name, data_dir)
-  reader = _Reader(name, builder, image_size)
-  key = cache.fingerprint(
-      [*map(str, reader.splits), image_size, *_files(builder)])
+  reader = Reader(name, builder, image_size)
+  reader.check_memory()
+  key = cache.fingerprint([*map(str, reader.splits), image_size,
+                           *catalogue.files(builder.data_path)])
   arrays = cache.load(builder.info.name, key)
   if arrays is None:
     started = time.monotonic()
@@ -69,8 +69,14 @@ def read(
       reader.class_names(arrays), (0, 255))
 
 
-class _Reader:
-  """Reads images and classes of one prepared data set."""
+class Reader:
+  """Reads images and classes of one prepared data set.
+
+  Attributes:
+    image: The name of the images among the features.
+    label: The name of the classes.
+    splits: That of training and, where there is one, that of testing.
+  """
 
   def __init__(
       self, name: str, builder: tfds.core.DatasetBuilder,
@@ -84,7 +90,6 @@ class _Reader:
     self.splits = self._splits()
     count = sum(builder.info.splits[s].num_examples for s in self.splits)
     self._count = count
-    self._check_memory()
 
   def arrays(self) -> dict[str, np.ndarray]:
     """Returns `{split}_images` and `{split}_labels` of each split."""
@@ -148,7 +153,8 @@ class _Reader:
     first = next(self._records(split), None)
     return first is not None and int(first[self.label]) >= 0
 
-  def _check_memory(self) -> None:
+  def check_memory(self) -> None:
+    """Refuses what is known to be too large, before anything is decoded."""
     if None not in self.shape:
       images.check_memory(
           self._count * math.prod(self.shape),
@@ -166,7 +172,7 @@ class _Reader:
           where, upright=False)
       if None in self.shape:
         self.shape = image.shape
-        self._check_memory()
+        self.check_memory()
       if pixels is None:
         pixels = np.empty((count, *self.shape), np.uint8)
       if image.shape != self.shape:
@@ -233,13 +239,6 @@ def _from_tensorflow(
   config = tfds.ReadConfig(interleave_cycle_length=1)
   yield from tfds.as_numpy(builder.as_dataset(
       split=split, decoders=decoders, read_config=config))
-
-
-def _files(builder: tfds.core.DatasetBuilder) -> Iterator[str]:
-  """Yields what tells one state of the files from another."""
-  for path in sorted(pathlib.Path(builder.data_path).resolve().iterdir()):
-    status = path.stat()
-    yield f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def _size(shape: tuple[int | None, ...]) -> str:
