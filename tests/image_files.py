@@ -50,6 +50,21 @@ def png(array):
   return stream.getvalue()
 
 
+def imagenet(root, classes, train, val):
+  """JPEG files of different sizes in train/ and val/, as ImageNet extracts."""
+  rng = np.random.default_rng(0)
+  for part, count in (("train", train), ("val", val)):
+    for label in range(classes):
+      folder = root / part / f"n{label:08d}"
+      folder.mkdir(parents=True)
+      for index in range(count):
+        height, width = rng.integers(40, 70, 2)
+        noise = rng.integers(0, 256, (5, 5, 3), np.uint8)
+        Image.fromarray(noise).resize((int(width), int(height))).save(
+            folder / f"{folder.name}_{index}.JPEG")
+  return root
+
+
 def make_folder(root, classes, **kind):
   for label, (name, count) in enumerate(classes.items()):
     (root / name).mkdir(parents=True)

@@ -10,8 +10,18 @@ from gin_files import (
     one_step,
 )
 
+PAPER = [name for name in EXPERIMENTS if name.count("/") > 1]
+# At their own depth, where a step of all would take minutes.
+DEEP = {"gin/imagenet/v2_50_100_wsl5.gin": 50,
+        "gin/imagenet/v2_200_10_wsl_rotation.gin": 200}
 
-@pytest.mark.parametrize(
-    "name", [name for name in EXPERIMENTS if name.count("/") > 1])
+
+@pytest.mark.parametrize("name", sorted(set(PAPER) - set(DEEP)))
 def test_one_step(name, tmp_path):
   one_step(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_one_step_of_a_deep_and_narrow_network(name, tmp_path):
+  one_step(name, tmp_path, f"surrogate/resnet_v2.resnet_v2.depth = {DEEP[name]}",
+           "surrogate/resnet_v2.resnet_v2.width = 2")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.strategies.coverage import ClassBalanced, KCenter
+from wsl_extraction.strategies.first import First
 from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.strategy import Strategy
 from wsl_extraction.strategies.uncertainty import (
@@ -28,7 +29,7 @@ SURENESS = {
     Margin: lambda row: sorted(row)[-1] - sorted(row)[-2],
     LeastConfidence: max,
 }
-ALL = (Random(), *(kind() for kind in SURENESS), ClassBalanced(), KCenter())
+ALL = (Random(), First(), *(kind() for kind in SURENESS), ClassBalanced(), KCenter())
 every = pytest.mark.parametrize(
     "strategy", ALL, ids=lambda strategy: type(strategy).__name__)
 uncertain = pytest.mark.parametrize(
@@ -80,7 +81,14 @@ def test_a_smaller_choice_begins_a_larger_one(strategy, seed, few):
   np.testing.assert_array_equal(smaller, larger[:few])
 
 
-@every
+def test_first_keeps_the_order_of_the_pool():
+  assert First()(*surrogate(), 5, generator(3), [0, 2]).tolist() == [
+      1, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "strategy", [one for one in ALL if not isinstance(one, First)],
+    ids=lambda strategy: type(strategy).__name__)
 @pytest.mark.parametrize("asked", [(), (4, 1, 39)])
 def test_random_before_there_is_a_surrogate(strategy, asked):
   uniform = np.broadcast_to(1 / CLASSES, (M, CLASSES))

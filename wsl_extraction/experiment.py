@@ -19,8 +19,11 @@ from wsl_extraction.data import datasets, labels
 from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
+from wsl_extraction.report import progress
 from wsl_extraction.victims import victim as victims
 from wsl_extraction.victims.victim import Victim
+
+_EXAMINED = 1024
 
 
 @gin.configurable
@@ -40,6 +43,8 @@ class Experiment:
     dtype: The type of what it reveals; None is the victim's own.
     budget: The queries that the attack may spend; None is the whole pool.
     image_size: For data sets whose images differ in size: pixels a side.
+    streamed: Images stay files, and are decoded when they are needed: for data
+      sets that are larger than memory, and for `Learning.crop`.
     transfer_set: A file written by `label`, whose responses are used instead
       of asking the victim again (they count as queries all the same).
     response_dtype: The type in which responses are kept: float16, float32 or
@@ -59,6 +64,7 @@ class Experiment:
   dtype: str | None = None
   budget: int | None = None
   image_size: int | None = None
+  streamed: bool = False
   transfer_set: str | None = None
   response_dtype: str = "float32"
   precision: str = "auto"
@@ -73,6 +79,9 @@ class Experiment:
     object.__setattr__(self, "access", Access.parse(self.access))
     self._check_types()
     devices.check_precision(self.precision, "Experiment.precision")
+    if not isinstance(self.streamed, bool):
+      raise InputError(f"Experiment.streamed is {self.streamed!r}; give True or"
+                       " False")
     if isinstance(self.seed, bool) or not isinstance(self.seed, int) or (
         not 0 <= self.seed < 2**31):
       raise InputError(f"Experiment.seed is {self.seed!r}; give a whole number "
@@ -125,8 +134,11 @@ class Experiment:
 
   def data(self) -> tuple[Dataset, Parts]:
     """Loads the data set and splits it."""
-    dataset = datasets.load(
-        self.dataset, data_dir=cli.FLAGS.data_dir, image_size=self.image_size)
+    with contextlib.ExitStack() as shown:
+      dataset = datasets.load(
+          self.dataset, data_dir=cli.FLAGS.data_dir,
+          image_size=self.image_size, streamed=self.streamed,
+          progress=_Indexing(shown))
     return dataset, self.split(dataset)
 
   def oracle(self, victim: Victim, ledger: Ledger) -> Oracle:
@@ -175,6 +187,23 @@ class Experiment:
       if new and path.is_file() and not path.stat().st_size:
         path.unlink()
       raise
+
+
+class _Indexing:
+  """Shows how many files of a split were read, where that takes time."""
+
+  def __init__(self, shown: contextlib.ExitStack):
+    self._shown = shown
+    self._meter: progress.Meter | None = None
+
+  def __call__(self, done: int, total: int) -> None:
+    if self._meter is None:
+      self._meter = self._shown.enter_context(
+          progress.Meter("index", total, "files"))
+    self._meter.update(done)
+    if done == total:  # of this split
+      self._shown.close()
+      self._meter = None
 
 
 def _charged(ledger: Ledger, oracle: Oracle, images: np.ndarray) -> Response:
@@ -247,10 +276,14 @@ def examine(surrogate: keras.Model, victim: Victim,
   examiner = Oracle(
       victim.predict, outputs=victim.outputs, input_shape=victim.input_shape,
       num_classes=victim.num_classes, access=access)
-  answers = Response.join([
-      examiner.query(test.images[start:start + 1024])
-      for start in range(0, len(test), 1024)])
-  scores = surrogate.predict(test.images, batch_size=256, verbose=0)
+  parts = []
+  for start in range(0, len(test), _EXAMINED):
+    # Decoded once for both.
+    images = np.asarray(test.images[start:start + _EXAMINED])
+    parts.append((examiner.query(images),
+                  surrogate.predict(images, batch_size=256, verbose=0)))
+  answers = Response.join([answer for answer, _ in parts])
+  scores = np.concatenate([score for _, score in parts])
   if not np.isfinite(scores).all():
     raise InputError("the surrogate answers with NaN or infinity; train it "
                      "with a smaller learning rate")

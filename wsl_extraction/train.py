@@ -37,6 +37,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
       "workdir", None, "The folder of this run; by default one below runs/ "
       "named after the gin file.")
+  flags.DEFINE_integer(
+      "workers", None, "Processes that decode images of a streamed data set; "
+      "by default one less than there are CPUs, 0 for threads.", lower_bound=0)
 
 
 def main() -> None:
@@ -111,6 +114,7 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
             parts: Parts, oracle: Oracle) -> Extraction:
   from wsl_extraction import devices
   from wsl_extraction.attacks.attack import Surroundings
+  from wsl_extraction.data import workers
   from wsl_extraction.report import callbacks
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
@@ -124,7 +128,8 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
   surroundings = Surroundings(
       value_range=dataset.value_range, folder=run.path,
       callbacks=shown_and_recorded,
-      compile_options=devices.compile_options())
+      compile_options=devices.compile_options(),
+      read=lambda batches: workers.read_ahead(batches, cli.FLAGS.workers))
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
 
 

