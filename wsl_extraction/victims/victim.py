@@ -22,6 +22,8 @@ class Victim:
     input_shape: (h, w, d).
     num_classes: c.
     fingerprint: Differs between victims that answer differently.
+    licence: Under which its weights may be used, one line for the user; empty
+      where that is not known.
   """
 
   predict: Callable[[np.ndarray], np.ndarray]
@@ -29,6 +31,7 @@ class Victim:
   input_shape: tuple[int, ...]
   num_classes: int
   fingerprint: str
+  licence: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

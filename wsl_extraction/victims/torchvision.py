@@ -1,0 +1,285 @@
+"""Victims in torchvision's checkpoint files: ResNet, ResNeXt, Wide ResNet.
+
+References:
+  torchvision's state dict naming: conv1, bn1, layer1.0.conv1, fc, and so on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from wsl_extraction import files
+from wsl_extraction.data.datasets import Dataset, Parts
+from wsl_extraction.data.images import printable
+from wsl_extraction.errors import InputError
+from wsl_extraction.networks import resnext
+from wsl_extraction.victims import pth
+from wsl_extraction.victims.files import load
+from wsl_extraction.victims.victim import (
+    Surroundings,
+    Victim,
+    digest,
+    in_batches,
+)
+
+CLASSES = ("imagenet", "number", "any")
+_PRECISIONS = ("float32", "mixed_bfloat16")
+# Of ImageNet's 1,000 synsets in order, a line each: its first and last are
+# n01440764 and n15075141.
+_SYNSETS = (
+    "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd")
+_COUNTER = ".num_batches_tracked"
+_NAMED_KEYS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """A ResNet, ResNeXt or Wide ResNet whose state dict torch has saved.
+
+  The file is read without torch, and nothing in it is run. Its network is
+  converted to `.keras` once and kept in the cache, where the next run finds it.
+  It answers with logits.
+
+  The images are the data set's. What their authors evaluate such networks on,
+  the shorter side resized to 256 pixels and the middle 224 x 224, is what a
+  data set with `image_size` 224 holds; mean and deviation are the network's
+  first layer.
+
+  Attributes:
+    path: The file. If its name ends in a hash, as in `resnet50-11ad3fa6.pth`,
+      the content must have it.
+    depth: Of the network, see `resnext.resnext`; None is what the shapes in
+      the file say.
+    groups: Likewise.
+    width_per_group: Likewise.
+    mean: Of each channel of the images that it was trained on, in 0..1.
+    std: Likewise, the standard deviation.
+    classes: How the data set's classes must fit: "imagenet" for the 1,000
+      synsets in sorted order, as tensorflow-datasets and class folders have
+      them; "number" for as many; "any" for an adversary whose images are of
+      other classes, in which case accuracy means nothing.
+    precision: In what numbers it computes, "float32" or "mixed_bfloat16",
+      whatever the experiment's are: the labels that it gives should not depend
+      on the device.
+    batch_size: Images that it sees at once.
+    split_groups: See `resnext.resnext`; try False on GPUs.
+    licence: Of the weights, one line.
+  """
+
+  path: str
+  depth: int | None = None
+  groups: int | None = None
+  width_per_group: int | None = None
+  mean: Sequence[float] = resnext.IMAGENET_MEAN
+  std: Sequence[float] = resnext.IMAGENET_STD
+  classes: str = "number"
+  precision: str = "float32"
+  batch_size: int = 64
+  split_groups: bool = True
+  licence: str = ""
+
+  def __post_init__(self):
+    for name, allowed in (("classes", CLASSES), ("precision", _PRECISIONS)):
+      if getattr(self, name) not in allowed:
+        raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
+                         f"one of {', '.join(allowed)}")
+
+  def __call__(self, dataset: Dataset, parts: Parts,
+               surroundings: Surroundings) -> Victim:
+    """Loads the network, from the cache or from the checkpoint.
+
+    Raises:
+      InputError: The file cannot be read, holds other things than tensors,
+        has another hash than its name says or another architecture, or the
+        data set has other channels or classes; the cache cannot be written.
+    """
+    del parts
+    content = pth.sha256(self.path)
+    key = digest(content, dataset.input_shape, dataset.value_range,
+                 self._settings(), self.split_groups)
+    path = surroundings.cache / "victims" / f"{key}.keras"
+    with _computing_in(self.precision):
+      if path.exists():
+        network = load(path)
+      else:
+        network = self._converted(dataset)
+        with files.whole(path) as temporary:
+          network.save(temporary)
+    num_classes = network.output_shape[1]
+    self._check_classes(dataset, num_classes)
+    return Victim(
+        in_batches(network, self.batch_size), "logits", dataset.input_shape,
+        num_classes, digest(content, dataset.value_range, self._settings()),
+        self.licence)
+
+  def _settings(self) -> tuple:
+    return (self.depth, self.groups, self.width_per_group, tuple(self.mean),
+            tuple(self.std), self.precision)
+
+  def _converted(self, dataset: Dataset) -> keras.Model:
+    state = pth.read(self.path)
+    design = _design(self.path, state)
+    design |= {name: given for name in ("depth", "groups", "width_per_group")
+               if (given := getattr(self, name)) is not None}
+    channels = state["conv1.weight"].shape[1]
+    if channels != dataset.input_shape[2]:
+      raise InputError(
+          f"the network in {self.path} takes images of {channels} channels, "
+          f"those of the data set have {dataset.input_shape[2]}; use a data "
+          "set of the kind that it was made for")
+    num_classes = state["fc.bias"].size
+    self._check_classes(dataset, num_classes)
+    network = resnext.resnext(
+        dataset.input_shape, num_classes, value_range=dataset.value_range,
+        mean=self.mean, std=self.std, split_groups=self.split_groups, **design)
+    assign(network, state, self.path)
+    return network
+
+  def _check_classes(self, dataset: Dataset, num_classes: int) -> None:
+    if self.classes == "any":
+      return
+    if num_classes != dataset.num_classes:
+      raise InputError(
+          f"the network in {self.path} has {num_classes} classes, the data set "
+          f"{dataset.num_classes}; use the data set that it was made for, or "
+          "set classes to 'any'")
+    if self.classes == "imagenet" and not is_imagenet(dataset.class_names):
+      raise InputError(
+          f"the network in {self.path} has ImageNet's classes, those of the "
+          "data set are not its 1,000 synsets (n01440764, n01443537, ...) in "
+          "sorted order; use imagenet2012 or its class folders, or set classes "
+          "to 'any'")
+
+
+def is_imagenet(class_names: Sequence[str]) -> bool:
+  """Whether they are the 1,000 synsets of ImageNet in their sorted order."""
+  text = "\n".join(class_names).encode(errors="surrogateescape")
+  return hashlib.sha256(text).hexdigest() == _SYNSETS
+
+
+def assign(network: keras.Model, state: Mapping[str, np.ndarray],
+           path: str | os.PathLike) -> None:
+  """Gives a network of `resnext.resnext` the weights of a state dict.
+
+  Args:
+    network: All of its weights are replaced.
+    state: Name in torchvision -> tensor [out, in, h, w], [out, in] or [n]; any
+      kind of number.
+    path: What the state dict is called in an error.
+
+  Raises:
+    InputError: Tensors are missing, unexpected, of another shape, or not
+      finite; nothing is replaced then.
+  """
+  wanted = {}
+  for layer in network.layers:
+    if layer.weights:
+      wanted |= _sources(layer)
+  _compare(network.name, wanted, state, path)
+  for name, (variable, axes) in wanted.items():
+    value = np.transpose(state[name], axes).astype(np.float32)
+    if not np.isfinite(value).all():
+      raise InputError(f"{path} has NaN or infinity in {name}; get it again")
+    variable.assign(value)
+
+
+def torch_name(layer: str) -> str:
+  """What torchvision calls the layer that `resnext.resnext` calls `layer`."""
+  if layer == "logits":
+    return "fc"
+  inner = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer)
+  if inner is None:
+    return "conv1" if layer == "conv1_conv" else "bn1"
+  stage, block, place, kind = inner.groups()
+  within = f"{kind}{place}"
+  if place == "0":
+    within = "downsample.0" if kind == "conv" else "downsample.1"
+  return f"layer{int(stage) - 1}.{int(block) - 1}.{within}"
+
+
+def _sources(layer: keras.layers.Layer) -> dict[str, tuple]:
+  """Name -> (variable, the axes of the tensor in the variable's order)."""
+  if isinstance(layer, keras.layers.BatchNormalization):
+    variables = {
+        "weight": (layer.gamma, (0,)), "bias": (layer.beta, (0,)),
+        "running_mean": (layer.moving_mean, (0,)),
+        "running_var": (layer.moving_variance, (0,))}
+  elif isinstance(layer, keras.layers.Dense):
+    variables = {"weight": (layer.kernel, (1, 0)), "bias": (layer.bias, (0,))}
+  else:
+    variables = {"weight": (layer.kernel, (2, 3, 1, 0))}
+  name = torch_name(layer.name)
+  return {f"{name}.{part}": source for part, source in variables.items()}
+
+
+def _compare(network: str, wanted: Mapping[str, tuple],
+             state: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
+  missing = [name for name in wanted if name not in state]
+  unexpected = [name for name in state
+                if name not in wanted and not name.endswith(_COUNTER)]
+  misshapen = []
+  for name, (variable, axes) in wanted.items():
+    shape = [0] * len(axes)
+    for place, axis in enumerate(axes):
+      shape[axis] = variable.shape[place]
+    if name in state and state[name].shape != tuple(shape):
+      misshapen.append(f"{name} {state[name].shape} instead of {tuple(shape)}")
+  faults = [f"{len(names)} {fault} ({_first(names)})" for fault, names in (
+      ("missing", missing), ("unexpected", unexpected),
+      ("misshapen", misshapen)) if names]
+  if faults:
+    raise InputError(f"{path} is not of {network}: {'; '.join(faults)}; name "
+                     "another file, or leave depth, groups and width_per_group "
+                     "to it")
+
+
+def _first(names: Sequence[str]) -> str:
+  shown = ", ".join(printable(name)[:80] for name in names[:_NAMED_KEYS])
+  return shown + (", ..." if len(names) > _NAMED_KEYS else "")
+
+
+def _design(path: str | os.PathLike,
+            state: Mapping[str, np.ndarray]) -> dict[str, int]:
+  """Depth, groups, width_per_group and width that the shapes speak of."""
+  needed = {"conv1.weight": 4, "layer1.0.conv1.weight": 4,
+            "layer1.0.conv2.weight": 4, "fc.bias": 1}
+  for name, axes in needed.items():
+    if name not in state or state[name].ndim != axes or not state[name].size:
+      raise InputError(
+          f"{path} has no tensor {name} of {axes} axes, which a ResNet or "
+          "ResNeXt of torchvision has; use a checkpoint of one of these")
+  bottleneck = "layer1.0.conv3.weight" in state
+  stages = tuple(
+      len({name.split(".")[1] for name in state
+           if name.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4))
+  depths = [depth for depth, design in resnext.DESIGNS.items()
+            if design == (bottleneck, stages)]
+  if not depths:
+    raise InputError(f"{path} has {stages} blocks in its four stages, as no "
+                     "ResNet or ResNeXt of torchvision has; use a checkpoint "
+                     "of one of these")
+  width = state["conv1.weight"].shape[0]
+  inner, share = state["layer1.0.conv2.weight"].shape[:2]
+  groups = max(inner // share, 1)
+  # Basic blocks have no groups and no width of their own.
+  per_group = round(64 * inner / groups / width) if bottleneck else 64
+  return {"depth": depths[0], "groups": groups if bottleneck else 1,
+          "width_per_group": max(per_group, 1), "width": width}
+
+
+@contextlib.contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+  before = keras.config.dtype_policy()
+  keras.config.set_dtype_policy(precision)
+  try:
+    yield
+  finally:
+    keras.config.set_dtype_policy(before)
