@@ -74,6 +74,6 @@ def write_old(path: pathlib.Path, pickled: bytes,
 
 def write_state(path: pathlib.Path, state, old: bool = False) -> pathlib.Path:
   """Writes a state dict of contiguous arrays."""
-  state = {name: np.ascontiguousarray(value) for name, value in state.items()}
+  state = {name: np.array(value, order="C") for name, value in state.items()}
   write = write_old if old else write_zip
   return write(path, content(state, old), list(state.values()))

@@ -84,8 +84,10 @@ class Tensor:
 class TensorUnpickler(pickle._Unpickler):
   """Makes dictionaries, lists, numbers, strings and `Tensor`, no more."""
 
-  def __init__(self, file: Any, path: pathlib.Path):
-    super().__init__(file)
+  def __init__(self, data: mmap.mmap, path: pathlib.Path):
+    """Starts where `data` stands; calls it `path` in errors."""
+    super().__init__(data)
+    self._data = data
     self._path = path
     self.storages: dict[str, Storage] = {}
 
@@ -103,6 +105,8 @@ class TensorUnpickler(pickle._Unpickler):
   def find_class(self, module: str, name: str) -> Any:
     if (module, name) in _ALLOWED:
       return _ALLOWED[module, name]
+    if self._data.tell() == len(self._data):
+      raise EOFError("it ends in a name")
     shown = printable(f"{module}.{name}")[:200]
     if module.startswith("torch.nn."):
       raise InputError(
