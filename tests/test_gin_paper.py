@@ -23,5 +23,6 @@ def test_one_step(name, tmp_path):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_one_step_of_a_deep_and_narrow_network(name, tmp_path):
-  one_step(name, tmp_path, f"surrogate/resnet_v2.resnet_v2.depth = {DEEP[name]}",
-           "surrogate/resnet_v2.resnet_v2.width = 2")
+  network = "surrogate/resnet_v2.resnet_v2"
+  one_step(name, tmp_path, f"{network}.depth = {DEEP[name]}",
+           f"{network}.width = 2")

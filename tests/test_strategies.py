@@ -29,7 +29,8 @@ SURENESS = {
     Margin: lambda row: sorted(row)[-1] - sorted(row)[-2],
     LeastConfidence: max,
 }
-ALL = (Random(), First(), *(kind() for kind in SURENESS), ClassBalanced(), KCenter())
+ALL = (Random(), First(), *(kind() for kind in SURENESS), ClassBalanced(),
+       KCenter())
 every = pytest.mark.parametrize(
     "strategy", ALL, ids=lambda strategy: type(strategy).__name__)
 uncertain = pytest.mark.parametrize(
