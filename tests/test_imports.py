@@ -6,7 +6,7 @@ import pytest
 
 from source_tree import PACKAGE, SourceTree
 
-LEAVES = frozenset({"errors", "files"})
+LEAVES = frozenset({"errors", "files", "placement", "quiet"})
 BINARIES = frozenset({
     "train", "label", "evaluate", "reproduce", "hardness", "doctor",
     # What the binaries share: flags, gin, the experiment that gin configures.
@@ -26,7 +26,10 @@ MAY_IMPORT = {
     "networks": set(),
     "metrics": set(),
     "devices": set(),
+    "hosts": set(),
     "errors": set(),
+    "placement": set(),
+    "quiet": set(),
     "files": {"errors"},
     # The package's own __init__.py, which runs before everything else, lets
     # devices set what must be set before a backend is imported.

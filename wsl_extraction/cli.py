@@ -121,13 +121,18 @@ def start() -> None:
     InputError: No gin file is named, one is missing, or the backend cannot be
       used.
   """
+  check_files()
+  devices.start_backend()
+
+
+def check_files() -> None:
+  """Raises InputError where no gin file is named, or one is missing."""
   check_described()
   folders = ("", *_search_path())
   for path in FLAGS.gin_file:
     if not any(os.path.exists(os.path.join(f, path)) for f in folders):
       raise InputError(f"there is no gin file {path}; give the path of one, "
                        "such as --gin_file=gin/rotation.gin")
-  devices.start_backend()
 
 
 def results_folder() -> pathlib.Path:

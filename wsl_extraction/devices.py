@@ -7,7 +7,7 @@ functions, as some of them have to act before its first import.
 from __future__ import annotations
 
 import contextlib
-import importlib.abc
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -16,10 +16,15 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from wsl_extraction import quiet
 from wsl_extraction.errors import InputError
+from wsl_extraction.placement import Placement
+
+if TYPE_CHECKING:
+  import keras
 
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
@@ -31,6 +36,8 @@ _DEFAULTS = {
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
+# Asked before jax is imported, which sets it for itself.
+_SILENT = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
 
 
 def set_environment_defaults() -> None:
@@ -45,7 +52,7 @@ def check_backend() -> None:
   Raises:
     InputError: It is unknown or not installed.
   """
-  name = os.environ.get("KERAS_BACKEND") or _configured_backend()
+  name = _chosen_backend()
   if name not in BACKENDS:
     raise InputError(f"KERAS_BACKEND is {name!r}; set it to one of "
                      f"{', '.join(BACKENDS)}")
@@ -53,6 +60,19 @@ def check_backend() -> None:
     raise InputError(f"the backend {name!r} is not installed; install it, or "
                      "set KERAS_BACKEND to another of "
                      f"{', '.join(BACKENDS)}")
+
+
+def check_hosts() -> None:
+  """Makes sure that several processes can train as one.
+
+  Raises:
+    InputError: The backend is not jax.
+  """
+  check_backend()
+  name = _chosen_backend()
+  if name != "jax":
+    raise InputError(f"several hosts train together on jax alone, this is "
+                     f"{name}; set KERAS_BACKEND=jax")
 
 
 def start_backend() -> None:
@@ -66,14 +86,12 @@ def start_backend() -> None:
     InputError: The backend is unknown, not installed or does not start.
   """
   check_backend()
-  # Asked before the backend is imported: jax sets it for itself.
-  silent = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-  if silent:
+  if _SILENT:
     # Keras on another backend imports TensorFlow to save or load a model.
-    sys.meta_path.insert(0, _QuietTensorFlow())
+    sys.meta_path.insert(0, quiet.QuietTensorFlow())
     # It warns of each model that is new, of which rounds have one each.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-  with _quiet() if silent else contextlib.nullcontext():
+  with quiet.silenced(sys.stderr) if _SILENT else contextlib.nullcontext():
     try:
       _device_names()
     except ImportError as error:
@@ -81,39 +99,9 @@ def start_backend() -> None:
                        "anew or set KERAS_BACKEND to another") from error
 
 
-class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-  """Keeps TensorFlow quiet whoever imports it, and whenever."""
-
-  def find_spec(self, fullname, path=None, target=None):
-    if fullname != "tensorflow":
-      return None
-    sys.meta_path.remove(self)
-    spec = importlib.util.find_spec(fullname)
-    if spec and spec.loader:
-      execute = spec.loader.exec_module
-      spec.loader.exec_module = lambda module: _quiet()(execute)(module)
-    return spec
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Turns away what libraries write to the process's standard error."""
-  if sys.stderr is None:
-    yield
-    return
-  sys.stderr.flush()
-  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-  os.dup2(nowhere, 2)
-  try:
-    yield
-  finally:
-    sys.stderr.flush()
-    os.dup2(kept, 2)
-    os.close(kept)
-    os.close(nowhere)
-
-
-def _configured_backend() -> str:
+def _chosen_backend() -> str:
+  if name := os.environ.get("KERAS_BACKEND"):
+    return name
   home = os.environ.get("KERAS_HOME", os.path.join("~", ".keras"))
   path = pathlib.Path(home).expanduser() / "keras.json"
   try:
@@ -166,18 +154,130 @@ def check_precision(name: str, where: str) -> None:
                      f"{', '.join(PRECISIONS)}")
 
 
-def compile_options() -> dict[str, Any]:
+def compile_options(replicas: int = 1) -> dict[str, Any]:
   """What Keras' `compile` should be told here, beside the optimizer.
 
   With several steps in one execution the device need not wait for Python after
   each of them (benchmarks/student_fit.py); Keras offers it on tensorflow and
   jax. The results are the same to the last bit.
+
+  Args:
+    replicas: The devices of the placement that the model is for.
   """
   import keras
 
-  several = keras.backend.backend() != "torch"
-  return {"jit_compile": jit_compile(),
-          "steps_per_execution": 4 if several else 1}
+  backend = keras.backend.backend()
+  # Keras would have XLA compile what runs on all replicas of `tf.distribute`
+  # as if it were for one device.
+  several = backend == "tensorflow" and replicas > 1
+  return {"jit_compile": jit_compile() and not several,
+          "steps_per_execution": 1 if backend == "torch" else 4}
+
+
+def place(limit: int | None = None, index: int = 0, count: int = 1,
+          wait: Callable[[], None] = lambda: None) -> Placement:
+  """Divides batches among the devices, which keep the same weights.
+
+  jax places data on `keras.distribution`, tensorflow on `tf.distribute`; torch
+  has one device. Started with `start_backend`.
+
+  Args:
+    limit: How many of the devices to use; None is all of them.
+    index: This process among those that train as one.
+    count: How many those are; with several, all devices are used.
+    wait: See `Placement`.
+
+  Raises:
+    InputError: There are fewer devices, or the hosts do not have equally many.
+  """
+  import keras
+
+  backend, names = keras.backend.backend(), _device_names()
+  if limit is not None and not 1 <= limit <= len(names):
+    raise InputError(f"--devices is {limit}; this process sees {len(names)} on "
+                     f"{backend}: {', '.join(names)}; give a number up to that")
+  if count > 1:
+    _check_equal_hosts(limit, count)
+  names = names[:limit]
+  tpu = backend == "tensorflow" and names[0].startswith("tpu")
+  if backend == "torch" or (len(names) == 1 and not tpu):
+    return Placement()
+  placed = Placement(index, count, len(names), alone=_alone, wait=wait)
+  if backend == "tensorflow":
+    return dataclasses.replace(
+        placed, scope=_strategy(names).scope, joined=_synchronize)
+  # One program sees the whole batch: nothing is to be joined.
+  return dataclasses.replace(placed, scope=keras.distribution.DataParallel(
+      devices=names, auto_shard_dataset=False).scope)
+
+
+def check_batches(sizes: Mapping[str, int], replicas: int,
+                  count: int = 1) -> None:
+  """Refuses batches that cannot be divided among the devices.
+
+  Args:
+    sizes: The sizes of batches, by the names of the settings.
+    replicas: How many devices there are.
+    count: On how many hosts.
+
+  Raises:
+    InputError: One of them is not a multiple of `replicas`.
+  """
+  for name, size in sizes.items():
+    if size % replicas:
+      below = size // replicas * replicas
+      near = " or ".join(str(n) for n in (below, below + replicas) if n)
+      hosts = f" of {count} hosts" if count > 1 else ""
+      raise InputError(
+          f"{name} is {size}, which does not divide among {replicas} devices"
+          f"{hosts}; give {near}, or use fewer devices (--devices, "
+          "CUDA_VISIBLE_DEVICES)")
+
+
+def _check_equal_hosts(limit: int | None, count: int) -> None:
+  import jax
+
+  if limit is not None:
+    raise InputError(f"--devices is {limit}, but several hosts use all of "
+                     "their devices; leave it out")
+  if jax.local_device_count() * count != jax.device_count():
+    raise InputError(
+        f"this host has {jax.local_device_count()} of {jax.device_count()} "
+        f"devices; {count} hosts must have equally many: hide some of them "
+        "(CUDA_VISIBLE_DEVICES)")
+
+
+def _strategy(names: Sequence[str]) -> Any:
+  import tensorflow as tf
+
+  if names[0].startswith("tpu"):
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+  return tf.distribute.MirroredStrategy(list(names))
+
+
+def _synchronize(student: keras.Model) -> None:
+  """Makes batch normalisation take its statistics over all replicas.
+
+  A replica of `tf.distribute` has its own otherwise, of a smaller batch.
+  """
+  import keras
+
+  for layer in student._flatten_layers():
+    if isinstance(layer, keras.layers.BatchNormalization):
+      layer.synchronized = True
+
+
+def _alone(network: keras.Model) -> keras.Model:
+  import keras
+
+  copy = keras.models.clone_model(network)
+  copy.set_weights(network.get_weights())
+  for layer in copy._flatten_layers():
+    if isinstance(layer, keras.layers.BatchNormalization):
+      layer.synchronized = False
+  return copy
 
 
 def describe() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gin
@@ -20,6 +20,7 @@ from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
 from wsl_extraction.report import progress
+from wsl_extraction.placement import ONE_DEVICE, Placement
 from wsl_extraction.victims import victim as victims
 from wsl_extraction.victims.victim import Victim
 
@@ -103,12 +104,14 @@ class Experiment:
       raise InputError(f"Experiment.victim is {self.victim!r}; give what makes "
                        "one, such as @trained.Trained()")
 
-  def check(self, dataset: Dataset, parts: Parts) -> None:
+  def check(self, dataset: Dataset, parts: Parts,
+            placement: Placement = ONE_DEVICE) -> None:
     """Raises what oracle and attack would refuse, before a victim is trained.
 
     Raises:
       InputError: The oracle's settings cannot be, the transfer set is missing,
-        the budget exceeds the pool, or there is nothing to test on.
+        the budget exceeds the pool, there is nothing to test on, or a batch
+        cannot be divided among the devices.
     """
     oracle = self.check_oracle(dataset)
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
@@ -121,6 +124,8 @@ class Experiment:
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
     self.attack.check(oracle, parts.pool)
+    devices.check_batches(self.attack.batch_sizes(oracle, parts.pool),
+                          placement.replicas, placement.count)
 
   def check_oracle(self, dataset: Dataset) -> Oracle:
     """An oracle without a victim, on the attack's budget.
@@ -168,6 +173,28 @@ class Experiment:
         oracle = oracle.relayed(
             lambda images: _charged(ledger, outside, images))
       yield labels.recorded(oracle, store, keys)
+
+  @contextlib.contextmanager
+  def overheard(self, path: str | os.PathLike, facts: Mapping[str, Any],
+                dataset: Dataset) -> Iterator[Oracle]:
+    """The oracle of a process that reads what another one was answered.
+
+    Args:
+      path: Where that one, which has begun, keeps the responses.
+      facts: Of the victim, without its function.
+      dataset: As that one has it.
+
+    Raises:
+      InputError: The file is not there.
+    """
+    if not pathlib.Path(path).is_file():
+      raise InputError(f"there is no {path} on this host, which process 0 has "
+                       "made; give a --workdir that all hosts share")
+    shape = tuple(facts["input_shape"])
+    victim = Victim(lambda _: None, **{**facts, "input_shape": shape})
+    with self.store(path, victim, dataset) as store:
+      yield self.oracle(victim, Ledger(self.budget)).relayed(
+          lambda images: store.read(keys(images)))
 
   def store(self, path: str | os.PathLike, victim: Victim,
             dataset: Dataset) -> labels.LabelStore:

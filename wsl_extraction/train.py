@@ -10,6 +10,11 @@ metrics.jsonl, events/ (for TensorBoard, if it is installed), surrogate.keras
 and result.json. The same command goes on where an interrupted one stopped, to
 the same weights, and shows the result of a finished one.
 KERAS_BACKEND chooses tensorflow, jax or torch.
+
+Batches are divided among all devices that the backend sees. On jax several
+hosts train as one: start the command on each of them, in the same folder of a
+file system that all share, with the same --coordinator_address and
+--num_processes, and --process_id from 0 (docs/devices.md).
 """
 
 from __future__ import annotations
@@ -21,14 +26,19 @@ from typing import TYPE_CHECKING, Any
 import gin
 from absl import flags
 
-from wsl_extraction import cli
+import wsl_extraction
+from wsl_extraction import cli, devices
 from wsl_extraction.errors import InputError
 
 if TYPE_CHECKING:
+  import pathlib
+
   from wsl_extraction.attacks.attack import Extraction
   from wsl_extraction.data.datasets import Dataset, Parts
   from wsl_extraction.experiment import Experiment
+  from wsl_extraction.hosts.hosts import Hosts
   from wsl_extraction.oracle import Oracle
+  from wsl_extraction.placement import Placement
   from wsl_extraction.report.runs import RunFolder
   from wsl_extraction.victims.victim import Victim
 
@@ -40,20 +50,63 @@ def define_flags() -> None:
   flags.DEFINE_integer(
       "workers", None, "Processes that decode images of a streamed data set; "
       "by default one less than there are CPUs, 0 for threads.", lower_bound=0)
+  flags.DEFINE_integer(
+      "devices", None, "How many of the devices that the backend sees to use; "
+      "by default all.")
+  flags.DEFINE_string(
+      "coordinator_address", None, "With several hosts: the host and a free "
+      "port of process 0, such as 10.0.0.1:8476.")
+  flags.DEFINE_integer(
+      "num_processes", None, "With several hosts: how many processes train as "
+      "one.")
+  flags.DEFINE_integer(
+      "process_id", None, "With several hosts: which of the processes this is, "
+      "from 0; process 0 asks the oracle and writes.")
+  flags.DEFINE_boolean(
+      "multihost", False, "Several hosts; what a TPU pod, Slurm or Open MPI "
+      "knows of the three settings above is taken from there.")
+  flags.DEFINE_integer(
+      "initialization_timeout", 300, "With several hosts: for how many seconds "
+      "they wait for each other.", lower_bound=1)
 
 
 def main() -> None:
   """Runs the experiment that the flags describe, or the rest of it."""
   folder = cli.results_folder()
-  cli.start()
+  cli.check_files()
+  with _hosts() as hosts:
+    cli.start()
+    _train(folder, hosts)
+
+
+def _hosts() -> Hosts:
+  """Meets the other processes, if there are any."""
+  from wsl_extraction.hosts import meeting
+
+  given = cli.FLAGS
+  hosts = meeting.Members.of(
+      given.coordinator_address, given.num_processes, given.process_id,
+      given.multihost, given.initialization_timeout)
+  if hosts.count > 1:
+    devices.check_hosts()
+  return hosts.meet(f"wsl_extraction {wsl_extraction.__version__}")
+
+
+def _train(folder: pathlib.Path, hosts: Hosts) -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
   from wsl_extraction.report import runs, tables
 
   start = time.monotonic()
   experiment = experiments.configured()
+  placement = devices.place(
+      cli.FLAGS.devices, hosts.index, hosts.count, hosts.wait)
+  config = gin.config_str()
+  _agree(hosts, config)
+  if not hosts.first:
+    _follow(experiment, runs.RunFolder(folder), hosts, placement)
+    return
   with runs.RunFolder(folder) as run:
-    config = gin.config_str()
     # A folder of another configuration is refused before any work, a new one
     # is made only when there is something to put into it.
     result = None
@@ -62,13 +115,43 @@ def main() -> None:
       # Without its surrogate a run is not finished; the checkpoint has it.
       if run.surrogate.exists():
         result = run.read_json("result.json")
-    if result is None:
-      result = _extract(experiment, run, config, start)
+    if hosts.share(result is None):
+      result = _extract(experiment, run, config, start, hosts, placement)
     cli.show(f"{tables.result_table(result)}\n\n{run.path}")
 
 
+def _agree(hosts: Hosts, config: str) -> None:
+  """Makes sure that all processes have the configuration of process 0."""
+  from wsl_extraction.report import configs
+
+  difference = configs.first_difference(hosts.share(config), config)
+  if difference:
+    name, theirs, ours = difference
+    raise InputError(
+        f"process {hosts.index} has another configuration than process 0: "
+        f"{name} is {ours} here and {theirs} there; give all the same gin "
+        "files and bindings")
+
+
+def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
+            placement: Placement) -> None:
+  """Trains with process 0, which asks, writes and scores."""
+  from wsl_extraction.attacks.attack import Surroundings
+
+  if not hosts.share():
+    return  # the run is finished
+  dataset, parts = experiment.data()
+  victim = hosts.share()
+  with experiment.overheard(run.responses, victim, dataset) as oracle:
+    experiment.attack(oracle, parts.pool, experiment.seed, Surroundings(
+        value_range=dataset.value_range, folder=run.path,
+        compile_options=devices.compile_options(placement.replicas),
+        placement=placement))
+
+
 def _extract(experiment: Experiment, run: RunFolder, config: str,
-             start: float) -> dict[str, Any]:
+             start: float, hosts: Hosts,
+             placement: Placement) -> dict[str, Any]:
   from wsl_extraction import experiment as experiments
   from wsl_extraction import files
   from wsl_extraction.report import callbacks
@@ -80,7 +163,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
         f"{run.responses} is missing, on which {begun[0]} depends; put it "
         "back, or delete the folder to pay for the responses again")
   dataset, parts = experiment.data()
-  experiment.check(dataset, parts)
+  experiment.check(dataset, parts, placement)
   victim = experiments.make_victim(
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
@@ -92,7 +175,9 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
     oracle = None
     try:
       with experiment.attacked(run.responses, victim, dataset) as oracle:
-        extraction = _attack(experiment, run, dataset, parts, oracle)
+        hosts.share(victim.facts())
+        extraction = _attack(
+            experiment, run, dataset, parts, oracle, placement)
     except InputError:
       paid = oracle is not None and oracle.ledger.spent
       trained = (run.metrics.exists() or run.events.exists()
@@ -105,14 +190,15 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
     extraction.surrogate.save(path)
   run.write_text("operative.gin", gin.operative_config_str())
   result = _result(experiment, extraction, dataset, parts, victim)
+  result |= {"replicas": placement.replicas, "processes": placement.count}
   result |= {**figures, "seconds": earlier + time.monotonic() - start}
   run.write_json("result.json", result)
   return run.read_json("result.json") or {}
 
 
 def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
-            parts: Parts, oracle: Oracle) -> Extraction:
-  from wsl_extraction import devices
+            parts: Parts, oracle: Oracle,
+            placement: Placement) -> Extraction:
   from wsl_extraction.attacks.attack import Surroundings
   from wsl_extraction.data import workers
   from wsl_extraction.report import callbacks
@@ -128,15 +214,14 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
   surroundings = Surroundings(
       value_range=dataset.value_range, folder=run.path,
       callbacks=shown_and_recorded,
-      compile_options=devices.compile_options(),
-      read=lambda batches: workers.read_ahead(batches, cli.FLAGS.workers))
+      compile_options=devices.compile_options(placement.replicas),
+      read=lambda batches: workers.read_ahead(batches, cli.FLAGS.workers),
+      placement=placement)
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
 
 
 def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,
             parts: Parts, victim: Victim) -> dict[str, Any]:
-  from wsl_extraction import devices
-
   return {
       "attack": experiment.attack.name,
       "status": extraction.status.value,

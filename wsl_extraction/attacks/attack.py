@@ -15,6 +15,7 @@ import numpy as np
 from wsl_extraction.data.datasets import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import Access, AccessDenied, Oracle
+from wsl_extraction.placement import ONE_DEVICE, Placement
 
 
 class Status(enum.Enum):
@@ -57,6 +58,9 @@ class Surroundings:
       `devices.compile_options`.
     read: Gives the elements of a grain `MapDataset` of batches whose images
       are files still; None reads in this process.
+    placement: The devices and processes that train; see `devices.place`. All
+      processes run the attack. The first one alone asks and writes; the others
+      have an oracle that gives the answers which the first one got.
   """
 
   value_range: tuple[float, float] = (0.0, 255.0)
@@ -66,6 +70,7 @@ class Surroundings:
           lambda name, steps, images: ())
   compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   read: Callable[[Any], Iterable[Any]] | None = None
+  placement: Placement = ONE_DEVICE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,11 @@ class Attack(abc.ABC):
   @abc.abstractmethod
   def check(self, oracle: Oracle, pool: Examples) -> None:
     """Raises what is wrong with the attack's settings, before any query."""
+
+  def batch_sizes(self, oracle: Oracle, pool: Examples) -> Mapping[str, int]:
+    """The sizes of the batches that devices divide, by the settings' names."""
+    del oracle, pool
+    return {}
 
   @final
   def __call__(self, oracle: Oracle, pool: Examples, seed: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,12 +40,17 @@ class Learner:
   def __init__(self, attack: Any, oracle: Oracle, pool: Examples,
                surroundings: Surroundings, sizes: Sequence[int]):
     self.attack, self.oracle, self.pool = attack, oracle, pool
-    self.surroundings = surroundings
+    self.surroundings, self.placement = surroundings, surroundings.placement
     self.asked = rounds.Asked(surroundings.folder, len(pool), sizes)
+    self.placement.wait()  # all have read it, before one writes
     self.answers: list[Response] = []
 
   def student(self, seeds: Sequence[int]) -> Student:
     """An untrained surrogate, ready to be trained."""
+    with self.placement.scope():
+      return self._student(seeds)
+
+  def _student(self, seeds: Sequence[int]) -> Student:
     attack, (building, _, augmenting) = self.attack, seeds
     try:
       network = attack.network(
@@ -61,19 +66,35 @@ class Learner:
     student = Student(
         network, attack.objective, seed=building + 1, augment=augment,
         accumulate=attack.accumulate)
+    self.placement.joined(student)
     student.compile(optimizer, **self.surroundings.compile_options)
     return student
+
+  def choose(self, number: int, size: int, rng: np.random.Generator,
+             seed: int) -> None:
+    """Chooses the `size` examples of a round, in the first process for all."""
+    seen = self.seen(number, seed)
+    if self.placement.first:
+      self.asked.add(
+          self.attack.strategy(*seen, size, rng, self.asked.all()))
+    self.placement.wait()
+    if not self.placement.first:
+      self.asked.read()
 
   def ask(self, number: int) -> None:
     """Sends the examples of a round to the oracle."""
     if not self.attack.asks:
       return
+    if not self.placement.first:
+      self.placement.wait()  # until there are answers to be read
     images = self.pool.images[self.asked.chosen[number]]
     size = self.attack.query_batch_size
     for start in range(0, len(images), size):
       answer = self.oracle.query(images[start:start + size])
       if not self._asks_again:
         self.answers.append(answer)
+    if self.placement.first:
+      self.placement.wait()
 
   @property
   def _asks_again(self) -> bool:
@@ -93,8 +114,9 @@ class Learner:
     _, *of_training = streams(seed, number)
     student = self.student(of_training)
     self.train(student, number, of_training)
-    images, logits = ends(student.network)
-    looking = keras.Model(images, [penultimate(student.network), logits])
+    network = self.placement.alone(student.network)
+    images, logits = ends(network)
+    looking = keras.Model(images, [penultimate(network), logits])
     seen = [looking.predict(np.asarray(self.pool.images[start:start + 1024]),
                             batch_size=256, verbose=0)
             for start in range(0, len(self.pool), 1024)]
@@ -116,29 +138,30 @@ class Learner:
         attack.batch_size // attack.accumulate, seeds[1],
         self.pool.images[rest & bool(unlabeled)],
         unlabeled // attack.accumulate, crop=attack.crop,
+        shard=(self.placement.index, self.placement.count),
         rows=attack.asks and self._asks_again)
-    training.fit(
-        student, batches, steps, checkpoint_every=attack.checkpoint_every,
-        checkpoint=self._checkpoint(number), read=self._reader(chosen),
-        callbacks=self.surroundings.callbacks(
-            "surrogate" if last else f"round {number + 1}/{attack.rounds}",
-            steps, attack.objective.images(attack.batch_size, unlabeled)))
+    streamed = not isinstance(self.pool.images, np.ndarray)
+    with self.placement.scope():
+      training.fit(
+          student, batches, steps, checkpoint_every=attack.checkpoint_every,
+          checkpoint=self._checkpoint(number), placement=self.placement,
+          read=self.surroundings.read if streamed else None,
+          complete=self._completion(chosen),
+          callbacks=self.surroundings.callbacks(
+              "surrogate" if last else f"round {number + 1}/{attack.rounds}",
+              steps, attack.objective.images(attack.batch_size, unlabeled)))
 
-  def _reader(
-      self, chosen: np.ndarray) -> Callable[[Any], Iterable[Any]] | None:
-    """How batches are read: decoded elsewhere, completed with answers here."""
-    read = self.surroundings.read
-    if isinstance(self.pool.images, np.ndarray):
-      read = None
+  def _completion(
+      self, chosen: np.ndarray) -> Callable[[dict[str, Any]], Any] | None:
+    """Gives batches the answers that are not kept, if they are not."""
     if not (self.attack.asks and self._asks_again):
-      return read
+      return None
     asked = self.pool.images[chosen]
 
-    def completed(batches: Any) -> Iterator[dict[str, np.ndarray]]:
-      for batch in (read or transfer.read)(batches):
-        answers = self.oracle.query(asked[batch.pop("rows")])
-        yield batch | transfer.response_entries(
-            answers, self.oracle.num_classes)
+    def completed(batch: dict[str, Any]) -> dict[str, Any]:
+      rest = {name: array for name, array in batch.items() if name != "rows"}
+      answers = self.oracle.query(asked[batch["rows"]])
+      return rest | transfer.response_entries(answers, self.oracle.num_classes)
 
     return completed
 
@@ -150,7 +173,7 @@ class Learner:
 
   def _drop_checkpoints(self, number: int) -> None:
     """Drops those before earlier rounds, which have chosen."""
-    for old in range(1, number):
+    for old in range(1, number if self.placement.first else 1):
       if path := self._checkpoint(old):
         path.unlink(missing_ok=True)
 

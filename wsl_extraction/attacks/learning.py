@@ -152,6 +152,14 @@ class Learning(Attack):
         self.batch_size // self.accumulate,
         self.unlabeled(len(pool) - count) // self.accumulate)
 
+  def batch_sizes(self, oracle, pool):
+    rest = len(pool) - self._count(oracle, pool)
+    part = f" / {self.accumulate}" if self.accumulate > 1 else ""
+    sizes = {"batch_size": self.batch_size,
+             "unlabeled_batch_size": self.unlabeled(rest)}
+    return {f"Learning.{name}{part}": size // self.accumulate
+            for name, size in sizes.items()}
+
   def run(self, oracle, pool, seed, surroundings):
     # Independent streams: the choice of examples does not depend on how many
     # random numbers training takes.
@@ -165,11 +173,11 @@ class Learning(Attack):
     for number, size in enumerate(sizes):
       if number == len(run.asked.chosen):
         rng = np.random.default_rng([choosing, number] if number else choosing)
-        run.asked.add(self.strategy(
-            *run.seen(number, seed), size, rng, run.asked.all()))
+        run.choose(number, size, rng, seed)
       run.ask(number)
     run.train(student, self.rounds, of_training)
-    return Extraction(student.network, oracle.ledger.spent, Status.DONE,
+    surrogate = surroundings.placement.alone(student.network)
+    return Extraction(surrogate, oracle.ledger.spent, Status.DONE,
                       {"labeled": len(run.asked.all()), "pool": len(pool),
                        "strategy": type(self.strategy).__name__,
                        "rounds": self.rounds,

@@ -62,6 +62,14 @@ class Asked:
             {"rounds": [one.tolist() for one in self.chosen]}) + "\n",
                         encoding="utf-8")
 
+  def read(self) -> None:
+    """Reads what another process has chosen meanwhile.
+
+    Raises:
+      InputError: The file is damaged or not there.
+    """
+    self.chosen = self._read()
+
   def all(self) -> np.ndarray:
     """The positions chosen so far, int64 [n]."""
     return np.concatenate([np.zeros(0, np.int64), *self.chosen])

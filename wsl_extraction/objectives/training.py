@@ -24,7 +24,7 @@ _READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 def fit(student: Student, batches: Any, steps: int, *,
         checkpoint: str | os.PathLike | None = None,
-        checkpoint_every: int = 100,
+        checkpoint_every: int = 100, writes: bool = True,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         read: Callable[[Any], Iterable[Any]] | None = None) -> None:
   """Trains a compiled student for `steps` steps in all.
@@ -48,6 +48,8 @@ def fit(student: Student, batches: Any, steps: int, *,
     checkpoint_every: At most so many steps lie between two checkpoints: the
       largest such number that divides `steps`. It is also what Keras calls an
       epoch.
+    writes: Whether this process writes the checkpoint; of several processes
+      that train as one, all read it and one writes it.
     callbacks: For Keras' `fit`.
     read: Gives the elements of a `MapDataset` in their order; by default one
       thread of this process does, a few batches ahead.
@@ -66,7 +68,7 @@ def fit(student: Student, batches: Any, steps: int, *,
     done = writer.restore(student)
     # Last: what others record of an epoch must not be missing when it counts
     # as done; what they record too much they drop when it is repeated.
-    callbacks = [*callbacks, writer]
+    callbacks = [*callbacks, *([writer] if writes else [])]
   if done == steps:
     # As `fit` ends: with averages of the weights, if the optimizer keeps any.
     student.optimizer.finalize_variable_values(student.trainable_variables)

@@ -217,8 +217,9 @@ def _steps_done(model: keras.Model, otherwise: int) -> int:
   step = getattr(model, "step", None)
   if not isinstance(step, keras.Variable):
     return otherwise
-  # A sum is a plain tensor on every backend; mirrored variables have no int().
-  return int(step + 0)
+  # Without computing: of several processes one alone may come here. And
+  # mirrored variables have no int().
+  return int(keras.ops.convert_to_numpy(step.value))
 
 
 def recorded_seconds(path: str | os.PathLike) -> float:

@@ -33,6 +33,11 @@ class Victim:
   fingerprint: str
   licence: str = ""
 
+  def facts(self) -> dict[str, Any]:
+    """All but the function, of what JSON can hold."""
+    return {"outputs": self.outputs, "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes, "fingerprint": self.fingerprint}
+
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:

@@ -1,0 +1,1 @@
+"""Several processes, one a host, that run one program together."""
