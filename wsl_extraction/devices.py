@@ -167,11 +167,12 @@ def compile_options(replicas: int = 1) -> dict[str, Any]:
   import keras
 
   backend = keras.backend.backend()
-  # Keras would have XLA compile what runs on all replicas of `tf.distribute`
-  # as if it were for one device.
-  several = backend == "tensorflow" and replicas > 1
-  return {"jit_compile": jit_compile() and not several,
-          "steps_per_execution": 1 if backend == "torch" else 4}
+  # With `tf.distribute` Keras would have XLA compile what runs on all replicas
+  # as if it were for one device, and TensorFlow fails on their exchange inside
+  # the loop over several steps.
+  mirrored = backend == "tensorflow" and replicas > 1
+  return {"jit_compile": jit_compile() and not mirrored,
+          "steps_per_execution": 1 if mirrored or backend == "torch" else 4}
 
 
 def place(limit: int | None = None, index: int = 0, count: int = 1,
@@ -205,7 +206,7 @@ def place(limit: int | None = None, index: int = 0, count: int = 1,
   placed = Placement(index, count, len(names), alone=_alone, wait=wait)
   if backend == "tensorflow":
     return dataclasses.replace(
-        placed, scope=_strategy(names).scope, joined=_synchronize)
+        placed, scope=_strategy(names).scope, joined=_synchronize, rereads=True)
   # One program sees the whole batch: nothing is to be joined.
   return dataclasses.replace(placed, scope=keras.distribution.DataParallel(
       devices=names, auto_shard_dataset=False).scope)

@@ -19,8 +19,8 @@ from wsl_extraction.data import datasets, labels
 from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
-from wsl_extraction.report import progress
 from wsl_extraction.placement import ONE_DEVICE, Placement
+from wsl_extraction.report import progress
 from wsl_extraction.victims import victim as victims
 from wsl_extraction.victims.victim import Victim
 

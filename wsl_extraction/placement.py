@@ -21,6 +21,7 @@ class Placement:
     index: This process among those that train as one.
     count: How many those are.
     replicas: The devices of all of them, among which a batch is divided.
+    rereads: Whether training reads its first batch twice.
     scope: Gives the context in which students are made and trained.
     joined: Takes a student made in that context, and lets what it works out
       over a batch be worked out over the whole batch.
@@ -32,6 +33,7 @@ class Placement:
   index: int = 0
   count: int = 1
   replicas: int = 1
+  rereads: bool = False
   scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
   joined: Callable[[Any], None] = lambda student: None
   alone: Callable[[Any], Any] = lambda network: network
@@ -41,11 +43,6 @@ class Placement:
   def first(self) -> bool:
     """Whether this process asks and writes."""
     return self.index == 0
-
-  def rows(self, size: int) -> slice:
-    """Which of the `size` rows of a batch this process reads."""
-    return slice(self.index * size // self.count,
-                 (self.index + 1) * size // self.count)
 
 
 ONE_DEVICE = Placement()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grain
@@ -73,11 +73,6 @@ def batches(labeled: dict[str, Any], steps: int, batch_size: int, seed: int,
   return grain.experimental.ZipMapDataset([known, others]).map(_joined)
 
 
-def read(batches: grain.MapDataset) -> Iterator[dict[str, np.ndarray]]:
-  """The elements of `batches` in their order, looked up a few ahead."""
-  return iter(batches.to_iter_dataset(_READING))
-
-
 def _joined(pair: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
   return {**pair[0], **pair[1]}
 
@@ -113,11 +108,6 @@ class _LookUp:
     if self.crop is None:
       return np.asarray(values)
     return values.cropped(self.crop, self.seed, places)
-
-
-# One thread, a few batches ahead. Grain's own choice, 16 threads and up to 500
-# batches, would hold gigabytes of large images.
-_READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 
 class _Rows:

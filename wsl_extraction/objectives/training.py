@@ -16,17 +16,20 @@ from keras import ops
 from wsl_extraction import files
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import Student
+from wsl_extraction.placement import ONE_DEVICE, Placement
 
 # One thread, a few batches ahead. Grain's own choice, 16 threads and up to 500
 # batches, would hold gigabytes of large images.
 _READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+_THREADS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
 
 
 def fit(student: Student, batches: Any, steps: int, *,
         checkpoint: str | os.PathLike | None = None,
-        checkpoint_every: int = 100, writes: bool = True,
+        checkpoint_every: int = 100, placement: Placement = ONE_DEVICE,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        read: Callable[[Any], Iterable[Any]] | None = None) -> None:
+        read: Callable[[Any], Iterable[Any]] | None = None,
+        complete: Callable[[Any], Any] | None = None) -> None:
   """Trains a compiled student for `steps` steps in all.
 
   With a checkpoint file, a call after an interruption continues behind the
@@ -48,11 +51,12 @@ def fit(student: Student, batches: Any, steps: int, *,
     checkpoint_every: At most so many steps lie between two checkpoints: the
       largest such number that divides `steps`. It is also what Keras calls an
       epoch.
-    writes: Whether this process writes the checkpoint; of several processes
-      that train as one, all read it and one writes it.
+    placement: Of the student. Of several processes all read the checkpoint
+      and the first writes it; each gives its own rows of the batches.
     callbacks: For Keras' `fit`.
     read: Gives the elements of a `MapDataset` in their order; by default one
       thread of this process does, a few batches ahead.
+    complete: Applied to each element in this process, wherever it was read.
 
   Raises:
     InputError: The checkpoint is damaged or of another student, or cannot be
@@ -68,7 +72,7 @@ def fit(student: Student, batches: Any, steps: int, *,
     done = writer.restore(student)
     # Last: what others record of an epoch must not be missing when it counts
     # as done; what they record too much they drop when it is repeated.
-    callbacks = [*callbacks, *([writer] if writes else [])]
+    callbacks = [*callbacks, *([writer] if placement.first else [])]
   if done == steps:
     # As `fit` ends: with averages of the weights, if the optimizer keeps any.
     student.optimizer.finalize_variable_values(student.trainable_variables)
@@ -78,8 +82,11 @@ def fit(student: Student, batches: Any, steps: int, *,
   student.steps_per_execution = _largest_divisor(
       epoch * passes, student.steps_per_execution)
   rest = batches[done * passes:steps * passes]
+  # With `tf.distribute` Keras looks at a batch and then begins anew: what had
+  # been read ahead would be missing from a generator.
+  make = _rereadable if placement.rereads else _elements
   try:
-    student.fit(_elements(rest, read), steps_per_epoch=epoch * passes,
+    student.fit(make(rest, read, complete), steps_per_epoch=epoch * passes,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
@@ -101,7 +108,7 @@ class Checkpoint(keras.callbacks.Callback):
     self.path = pathlib.Path(path)
 
   def on_epoch_end(self, epoch, logs=None):
-    arrays = {f"{index:05d}": ops.convert_to_numpy(variable) for index, variable
+    arrays = {f"{index:05d}": _array(variable) for index, variable
               in enumerate(_variables(self.model))}
     arrays["backend"] = np.array(keras.backend.backend())
     with files.whole(self.path) as temporary, open(temporary, "wb") as file:
@@ -141,7 +148,12 @@ class Checkpoint(keras.callbacks.Callback):
                        "objective or optimizer; choose another folder")
     for variable, array in zip(variables, arrays, strict=True):
       variable.assign(array)
-    return int(ops.convert_to_numpy(student.step))
+    return int(_array(student.step))
+
+
+def _array(variable: Any) -> np.ndarray:
+  # Mirrored variables are no arrays, but tensors.
+  return ops.convert_to_numpy(ops.convert_to_tensor(variable))
 
 
 def _variables(student: Student) -> list[Any]:
@@ -150,11 +162,20 @@ def _variables(student: Student) -> list[Any]:
 
 
 def _elements(batches: grain.MapDataset,
-              read: Callable[[Any], Iterable[Any]] | None
-              ) -> Iterator[tuple[Any]]:
+              read: Callable[[Any], Iterable[Any]] | None,
+              complete: Callable[[Any], Any] | None) -> Iterator[tuple[Any]]:
   # To TensorFlow a generator is read ahead by Keras, a grain data set is not.
   for batch in (read(batches) if read else batches.to_iter_dataset(_READING)):
-    yield (batch,)
+    yield (complete(batch) if complete else batch,)
+
+
+def _rereadable(batches: grain.MapDataset,
+                read: Callable[[Any], Iterable[Any]] | None,
+                complete: Callable[[Any], Any] | None) -> grain.IterDataset:
+  if complete:
+    batches = batches.map(complete)
+  # Threads take the place of what reads elsewhere.
+  return batches.to_iter_dataset(_THREADS if read else _READING)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -217,9 +217,9 @@ def _steps_done(model: keras.Model, otherwise: int) -> int:
   step = getattr(model, "step", None)
   if not isinstance(step, keras.Variable):
     return otherwise
-  # Without computing: of several processes one alone may come here. And
-  # mirrored variables have no int().
-  return int(keras.ops.convert_to_numpy(step.value))
+  # A tensor first: mirrored variables have no array. Without computing, as of
+  # several processes that train as one, one alone may come here.
+  return int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(step)))
 
 
 def recorded_seconds(path: str | os.PathLike) -> float:
