@@ -6,22 +6,24 @@ import contextlib
 import os
 import pathlib
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from wsl_extraction.data.claims import Claims
+from wsl_extraction.data.encoding import Encoding, table_layout
 from wsl_extraction.errors import InputError
 from wsl_extraction.files import unwritable
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
 
 _FORMAT = 1
 _LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
-# Rows up to this size are kept inside the index itself, which then stores
-# each key once; larger ones would make its pages too sparse.
-_INLINE_BYTES = 200
 _CHECKED_BYTES = 256 << 20
+_CACHE_KIB = 64 << 10  # holds the index of 1.3 million keys
+_PATIENCE = 60.0  # seconds to wait for another process's transaction
 
 
 class LabelStore:
@@ -31,6 +33,17 @@ class LabelStore:
   that a process killed at any moment loses at most the batch in flight, and
   charges nothing for it. What was answered once is answered from disk and not
   charged again. Each row carries a checksum.
+
+  Several processes may use one file at once, on one machine or, where the
+  file system's locks reach that far, on several. The victim is asked outside
+  of transactions, so one process's slow victim does not hold up the others.
+  Each batch is claimed before it is asked (see `claims`): who wants an example
+  that another process is asking about waits for its answer, so that no example
+  is paid twice. The claims of a killed process end with it. Should two ask
+  about the same all the same, because two stores of one process share a file,
+  then the first response stays and both are charged: `spent` is exact always.
+
+  Threads may share a store; one of them at a time asks.
 
   A store belongs to one oracle and one data set, which `identity` describes;
   opened under another it is refused.
@@ -44,25 +57,18 @@ class LabelStore:
       path: The file.
       identity: What the responses depend on: "access", "k" and "num_classes"
         at least, and whatever else tells oracles and data sets apart.
-      dtype: The type in which values are kept: "float16", "float32", "float64".
+      dtype: The type in which values are kept: "log16", "float16", "float32",
+        "float64"; see `encoding.Encoding`.
 
     Raises:
       InputError: The file is damaged, is something else, is being written by
         another process, cannot be written, or was made under another identity.
     """
-    if dtype not in ("float16", "float32", "float64"):
-      raise InputError(f"the label store's dtype is {dtype!r}; choose float16, "
-                       "float32 or float64")
     self.path = pathlib.Path(path)
-    self._access = Access.parse(identity["access"])
-    self._num_classes = int(identity["num_classes"])
-    self._width = {Access.LABEL: 0, Access.LABEL_SCORE: 1,
-                   Access.TOP_K: identity["k"]}.get(
-                       self._access, self._num_classes)
-    self._named = 0 if self._access >= Access.SCORES else max(1, self._width)
-    self._dtype = np.dtype(dtype)
-    self._class_dtype = np.dtype(
-        "uint16" if self._num_classes <= 1 << 16 else "int32")
+    self._encoding = Encoding(Access.parse(identity["access"]), identity["k"],
+                              int(identity["num_classes"]), dtype)
+    self._using, self._asking = threading.RLock(), threading.Lock()
+    self._claims = Claims(self.path.with_name(f"{self.path.name}-claims"))
     self._header = {"format": _FORMAT, "dtype": dtype,
                     **{name: _plain(value) for name, value in identity.items()}}
     try:
@@ -71,7 +77,8 @@ class LabelStore:
       raise unwritable(self.path, error) from error
     with self._explained():
       self._database = sqlite3.connect(
-          self.path, timeout=10, isolation_level=None, check_same_thread=False)
+          self.path, timeout=_PATIENCE, isolation_level=None,
+          check_same_thread=False)
       try:
         self._open()
       except BaseException:
@@ -79,7 +86,13 @@ class LabelStore:
         raise
 
   def close(self) -> None:
+    self._claims.close()
     self._database.close()
+
+  def remove_unused(self) -> None:
+    """Removes the file if nothing was paid for it and no one else is asking."""
+    if not self.spent and self._claims.alone():
+      self.path.unlink(missing_ok=True)
 
   def __enter__(self) -> LabelStore:
     return self
@@ -100,10 +113,20 @@ class LabelStore:
       return self._database.execute(
           "SELECT COALESCE(SUM(rows), 0) FROM charges").fetchone()[0]
 
+  def unchanged(self) -> contextlib.AbstractContextManager[None]:
+    """Inside, others write nothing: what is read there belongs together."""
+    return self._transaction("DEFERRED")
+
   def missing(self, keys: Sequence[bytes]) -> np.ndarray:
-    """Positions [m] of the keys without a response, each key once."""
+    """Positions [m] of the keys without a response, each key's first."""
+    first = {}
+    for position, key in enumerate(keys):
+      first.setdefault(key, position)
     with self._explained():
-      return self._missing(keys)
+      for chunk in _chunks(list(first)):
+        for key, in self._select("key", chunk):
+          del first[key]
+    return np.fromiter(first.values(), np.int64, len(first))
 
   def read(self, keys: Sequence[bytes]) -> Response:
     """The stored responses to `keys`, in their order.
@@ -123,7 +146,7 @@ class LabelStore:
     if absent:
       raise InputError(f"{self.path} holds no response to {absent} of "
                        f"{len(keys)} examples; label them first")
-    return self._decode([rows[key] for key in keys])
+    return self._encoding.decode([rows[key] for key in keys])
 
   def answer(self, oracle: Oracle, keys: Sequence[bytes],
              inputs: np.ndarray) -> Response:
@@ -137,19 +160,22 @@ class LabelStore:
     Returns:
       n responses, as they are on disk.
     """
-    if not len(self.missing(keys)):
+    missing = self.missing(keys)
+    if not len(missing):
       return self.read(keys)
-    with self._transaction():
-      # Looked up again: now no other process can write in between.
-      rows = self._missing(keys)
-      encoded = []
-      if len(rows):
-        spent = oracle.ledger.spent
-        response = oracle.query(inputs[rows])
-        encoded = self._insert([keys[row] for row in rows], response,
-                               oracle.ledger.spent - spent)
+    with self._asking, self._claims.held([keys[row] for row in missing]):
+      # Looked up again: they may have been answered before the claim.
+      rows = self.missing(keys)
+      if not len(rows):
+        return self.read(keys)
+      spent = oracle.ledger.spent
+      response = oracle.query(inputs[rows])
+      encoded = self._encoding.encode(response)
+      new = self._insert(
+          [keys[row] for row in rows], encoded, oracle.ledger.spent - spent)
     # Most often nothing was known before: reading back would cost a fifth.
-    return self._decode(encoded) if len(rows) == len(keys) else self.read(keys)
+    return self._encoding.decode(encoded) if new == len(keys) else self.read(
+        keys)
 
   def _open(self) -> None:
     tables = {name for name, in self._database.execute(
@@ -159,6 +185,7 @@ class LabelStore:
     elif not {"header", "responses", "charges"} <= tables:
       raise InputError(f"{self.path} is an SQLite file but no label store; "
                        "choose another path")
+    self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     self._compare_headers()
     # Reads the whole file. Damage in a larger one is met, and named, where it
     # is read: each row has its checksum.
@@ -168,16 +195,16 @@ class LabelStore:
         raise sqlite3.DatabaseError(fault)
 
   def _create(self) -> None:
-    row_bytes = (self._width * self._dtype.itemsize
-                 + self._named * self._class_dtype.itemsize)
-    layout = " WITHOUT ROWID" if row_bytes <= _INLINE_BYTES else ""
+    page, layout = table_layout(self._encoding.row_bytes)
+    # Of a new file; an old one keeps its own.
+    self._database.execute(f"PRAGMA page_size = {page}")
     with self._transaction():
       for statement in (
           "CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value)",
           "CREATE TABLE IF NOT EXISTS charges "
           "(batch INTEGER PRIMARY KEY, rows INTEGER NOT NULL)",
           "CREATE TABLE IF NOT EXISTS responses (key BLOB PRIMARY KEY NOT NULL,"
-          " classes BLOB NOT NULL, vals BLOB NOT NULL, crc INTEGER NOT NULL)"
+          " classes BLOB NOT NULL, vals BLOB NOT NULL, crc INTEGER NOT NULL) "
           + layout):
         self._database.execute(statement)
       self._database.executemany(
@@ -191,57 +218,26 @@ class LabelStore:
             f"{self.path} was labelled with {name} {found.get(name)!r}, this "
             f"run has {name} {self._header.get(name)!r}; choose another path")
 
-  def _missing(self, keys: Sequence[bytes]) -> np.ndarray:
-    first = {}
-    for position, key in enumerate(keys):
-      first.setdefault(key, position)
-    for chunk in _chunks(list(first)):
-      for key, in self._select("key", chunk):
-        del first[key]
-    return np.fromiter(first.values(), np.int64, len(first))
-
   def _select(self, columns: str, keys: Sequence[bytes]) -> sqlite3.Cursor:
     marks = ",".join("?" * len(keys))
     return self._database.execute(
         f"SELECT {columns} FROM responses WHERE key IN ({marks})", keys)
 
-  def _insert(self, keys: Sequence[bytes], response: Response,
-              charge: int) -> list[tuple[bytes, bytes]]:
-    if response.access != self._access:
-      raise ValueError(f"a response at {response.access!r} for a store at "
-                       f"{self._access!r}")
-    with np.errstate(over="ignore"):
-      values = np.ascontiguousarray(response.values, dtype=self._dtype)
-    if not np.isfinite(values).all():
-      raise InputError(f"a response does not fit {self._dtype.name}; choose a "
-                       "wider dtype for the label store")
-    classes = np.ascontiguousarray(
-        response.classes[:, :self._named], dtype=self._class_dtype)
-    encoded = [(a.tobytes(), b.tobytes())
-               for a, b in zip(classes, values, strict=True)]
-    self._database.executemany(
-        "INSERT INTO responses VALUES (?, ?, ?, ?)",
-        ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
-         for key, (a, b) in zip(keys, encoded, strict=True)))
-    self._database.execute("INSERT INTO charges (rows) VALUES (?)", (charge,))
-    return encoded
-
-  def _decode(self, rows: Sequence[tuple[bytes, bytes]]) -> Response:
-    values = np.frombuffer(b"".join(row[1] for row in rows), self._dtype)
-    values = values.reshape(len(rows), self._width)
-    if self._access >= Access.SCORES:
-      every = np.arange(self._num_classes, dtype=np.int32)
-      classes = np.broadcast_to(every, values.shape)
-    else:
-      classes = np.frombuffer(
-          b"".join(row[0] for row in rows), self._class_dtype)
-      classes = classes.reshape(len(rows), self._named).astype(np.int32)
-    return Response(self._access, classes, values)
+  def _insert(self, keys: Sequence[bytes],
+              encoded: Sequence[tuple[bytes, bytes]], charge: int) -> int:
+    """Writes responses and charge; tells how many responses were new."""
+    with self._transaction():
+      new = self._database.executemany(
+          "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
+          ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
+           for key, (a, b) in zip(keys, encoded, strict=True))).rowcount
+      self._database.execute("INSERT INTO charges (rows) VALUES (?)", (charge,))
+    return new
 
   @contextlib.contextmanager
-  def _transaction(self) -> Iterator[None]:
+  def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
     with self._explained():
-      self._database.execute("BEGIN IMMEDIATE")
+      self._database.execute(f"BEGIN {kind}")
       try:
         yield
         self._database.execute("COMMIT")
@@ -253,21 +249,12 @@ class LabelStore:
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
-    """Turns what SQLite reports into a line for the user."""
+    """Keeps threads apart; turns SQLite's reports into a line for the user."""
     try:
-      yield
+      with self._using:
+        yield
     except sqlite3.Error as error:
-      text = " ".join(str(error).split())
-      if "locked" in text:
-        remedy = "another process is writing it: wait until it has ended"
-      elif "full" in text:
-        remedy = "free some space, then run the same command again"
-      elif isinstance(error, sqlite3.OperationalError):
-        remedy = "choose a path that can be read and written"
-      else:
-        remedy = ("the file is damaged: restore a copy, or begin a new one to "
-                  "pay for its responses again")
-      raise InputError(f"label store {self.path}: {text}; {remedy}") from error
+      raise _explanation(self.path, error) from error
 
 
 def recorded(oracle: Oracle, store: LabelStore,
@@ -295,6 +282,20 @@ def resumed_ledger(budget: int | None, store: LabelStore) -> Ledger:
 def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
   for start in range(0, len(keys), _LOOKUP):
     yield keys[start:start + _LOOKUP]
+
+
+def _explanation(path: pathlib.Path, error: sqlite3.Error) -> InputError:
+  text = " ".join(str(error).split())
+  if "locked" in text:
+    remedy = "another process is writing it: wait until it has ended"
+  elif "full" in text:
+    remedy = "free some space, then run the same command again"
+  elif isinstance(error, sqlite3.OperationalError):
+    remedy = "choose a path that can be read and written"
+  else:
+    remedy = ("the file is damaged: restore a copy, or begin a new one to pay "
+              "for its responses again")
+  return InputError(f"label store {path}: {text}; {remedy}")
 
 
 def _plain(value: Any) -> Any:
