@@ -7,6 +7,13 @@ Data set, victim and access are those of the gin file; its budget is that of an
 attack and does not count here. The same command goes on where an interrupted
 one stopped: what was answered is neither asked nor charged again. `train` uses
 the file with --gin_bindings="Experiment.transfer_set = 'runs/labels.sqlite'".
+
+--shard=1/4 to --shard=4/4 share the work among four processes, on one machine
+or on several that see the same file: give all of them the same output, gin file
+and budget, and run each again if it was stopped. Shard i of n asks about every
+n-th example of the pool, from the i-th on, among those that one process alone
+would ask about; so all shards together make the same file at the same cost as
+one process, in whatever order they run.
 """
 
 from __future__ import annotations
@@ -29,6 +36,9 @@ def define_flags() -> None:
       "default as many as the pool has examples.", lower_bound=1)
   flags.DEFINE_integer(
       "batch_size", 256, "Examples asked, and written, at once.", lower_bound=1)
+  flags.DEFINE_string(
+      "shard", None, "Asks about one share of the pool only, such as 1/2: the "
+      "first of two. The shares of different processes never overlap.")
 
 
 def main() -> None:
@@ -41,13 +51,18 @@ def main() -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
   from wsl_extraction.data import labels
-  from wsl_extraction.report import callbacks
+  from wsl_extraction.report import callbacks, cells
 
+  index, count = cells.parsed_shard(flags.FLAGS.shard)
   experiment = experiments.configured()
   dataset, parts = experiment.data()
   experiment.check_oracle(dataset)
   if not len(parts.pool):
     raise InputError("the pool is empty; raise Split.pool")
+  if count > len(parts.pool):
+    raise InputError(f"the pool of {len(parts.pool)} examples cannot be shared "
+                     f"among {count}; give at most --shard={len(parts.pool)}/"
+                     f"{len(parts.pool)}, or raise Split.pool")
   victim = experiments.make_victim(
       experiment, dataset, parts,
       lambda *size: [callbacks.Progress("victim", *size)])
@@ -55,27 +70,46 @@ def main() -> None:
   new = not output.exists()
   with (experiments.without_traces(output),
         experiment.store(output, victim, dataset) as store):
-    ledger = labels.resumed_ledger(flags.FLAGS.budget, store)
     try:
-      _label(store, experiment.oracle(victim, ledger), parts.pool)
+      # Together: otherwise the answers of other processes would fall between.
+      with store.unchanged():
+        ledger = labels.resumed_ledger(flags.FLAGS.budget, store)
+        missing = store.missing(parts.pool.keys)
+      total, answered, rows = _share(
+          missing, len(parts.pool), ledger.left, index - 1, count)
+      _label(store, experiment.oracle(victim, ledger), parts.pool, rows,
+             answered, total)
     except InputError:
-      if new and not store.spent:
-        output.unlink()
+      if new:
+        store.remove_unused()
       raise
-    missing = len(store.missing(parts.pool.keys))
+    with store.unchanged():
+      missing, spent = len(store.missing(parts.pool.keys)), store.spent
     cli.show(
         f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered "
-        f"at access {experiment.access.name.lower()}, {store.spent} queries "
+        f"at access {experiment.access.name.lower()}, {spent} queries "
         f"charged\n{output}")
 
 
-def _label(store, oracle, pool) -> None:
+def _share(missing, pool: int, left: int | None, index: int, count: int):
+  """What one of `count` processes is to ask about.
+
+  Which examples the budget covers does not depend on when this is called: an
+  answer that another process gives to one of them takes it off `missing`, and
+  one off `left`.
+
+  Returns:
+    The examples in its share of the pool, how many of them have an answer, and
+    the rows that it shall ask about.
+  """
+  mine = missing % count == index
+  total = len(range(index, pool, count))
+  return total, total - mine.sum(), missing[:left][mine[:left]]
+
+
+def _label(store, oracle, pool, missing, answered, total) -> None:
   from wsl_extraction.report import progress
 
-  missing = store.missing(pool.keys)
-  answered = len(pool) - len(missing)
-  if oracle.ledger.left is not None:
-    missing = missing[:oracle.ledger.left]
   with contextlib.ExitStack() as shown:
     meter = None
     for start in range(0, len(missing), flags.FLAGS.batch_size):
@@ -83,7 +117,7 @@ def _label(store, oracle, pool) -> None:
       store.answer(oracle, [pool.keys[row] for row in rows], pool.images[rows])
       # Not before: a victim that cannot be used makes no progress to show.
       meter = meter or shown.enter_context(
-          progress.Meter("labels", len(pool), "examples", done=answered))
+          progress.Meter("labels", total, "examples", done=answered))
       meter.update(answered + start + len(rows))
 
 

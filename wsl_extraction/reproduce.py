@@ -150,12 +150,8 @@ def _check_binding(binding: str, table: str) -> None:
 
 def _share(plan: Plan) -> list[Run]:
   """The runs that fall to this process."""
-  shard = "1/1" if flags.FLAGS.shard is None else flags.FLAGS.shard
-  found = re.fullmatch(r"(\d+)/(\d+)", shard)
-  if not found:
-    raise InputError(f"--shard={shlex.quote(shard)} is no share; give the "
-                     "first of two, say, as --shard=1/2")
-  return cells.share(plan.cells, plan.seeds, int(found[1]), int(found[2]))
+  return cells.share(plan.cells, plan.seeds,
+                     *cells.parsed_shard(flags.FLAGS.shard))
 
 
 def _report(plan: Plan, found: Outcomes) -> Report:

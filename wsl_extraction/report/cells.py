@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -103,6 +104,21 @@ def runs(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
   return [Run(cell, seed) for seed in seeds for cell in cells]
 
 
+def parsed_shard(text: str | None) -> tuple[int, int]:
+  """Which share of how many a --shard names: (2, 3) of "2/3", (1, 1) of None.
+
+  Raises:
+    InputError: There is no such share.
+  """
+  found = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text)
+  if not found:
+    raise InputError(f"--shard={shlex.quote(text or '')} is no share; give the "
+                     "first of two, say, as --shard=1/2")
+  index, count = int(found[1]), int(found[2])
+  _check_share(index, count)
+  return index, count
+
+
 def share(cells: Sequence[Cell], seeds: Sequence[int], index: int,
           count: int) -> list[Run]:
   """The runs that fall to one of several machines, from the plan alone.
@@ -119,14 +135,18 @@ def share(cells: Sequence[Cell], seeds: Sequence[int], index: int,
   Raises:
     InputError: There is no such share.
   """
+  _check_share(index, count)
+  dealt = [Run(cell, seed) for cell in cells for seed in seeds]
+  mine = set(dealt[index - 1::count])
+  return [run for run in runs(cells, seeds) if run in mine]
+
+
+def _check_share(index: int, count: int) -> None:
   if not 1 <= index <= count:
     raise InputError(f"there is no shard {index} of {count}; give 1/{count} "
                      f"to {count}/{count}" if count >= 1 else
                      f"there is nothing to share among {count}; give --shard "
                      "as 1/2 and 2/2, say")
-  dealt = [Run(cell, seed) for cell in cells for seed in seeds]
-  mine = set(dealt[index - 1::count])
-  return [run for run in runs(cells, seeds) if run in mine]
 
 
 def folder_name(name: str) -> str:
