@@ -118,6 +118,7 @@ class Command:
   folder: pathlib.Path
   backend: str
   program: str
+  arguments: tuple[str, ...] = ()
 
   @property
   def run(self):
@@ -135,7 +136,8 @@ class Command:
     paths = [str(parent), str(pathlib.Path(__file__).parent.parent)]
     return subprocess.Popen(
         [sys.executable, "-m", f"wsl_extraction.{self.program}", *own,
-         f"--gin_file={self.program}.gin", f"--cache_dir={self.folder}"],
+         f"--gin_file={self.program}.gin", f"--cache_dir={self.folder}",
+         *self.arguments],
         cwd=parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
         env={**os.environ, "KERAS_BACKEND": self.backend,

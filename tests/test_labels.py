@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsl_extraction.data import labels
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.data.labels import LabelStore, recorded, resumed_ledger
 from wsl_extraction.errors import InputError
@@ -158,6 +160,20 @@ def test_another_dtype_is_refused(tmp_path):
     LabelStore(tmp_path / "s", identity(), "float32")
 
 
+@pytest.mark.parametrize("page", [512, 16384])
+def test_a_file_of_another_page_size_is_read_and_written(
+    tmp_path, monkeypatch, page):
+  with monkeypatch.context() as old:
+    old.setattr(labels, "table_layout", lambda _: (page, ""))
+    keys = filled(tmp_path / "s", 20)
+  with contextlib.closing(sqlite3.connect(tmp_path / "s")) as database:
+    assert database.execute("PRAGMA page_size").fetchone() == (page,)
+  with LabelStore(tmp_path / "s", identity()) as store:
+    assert len(store.read(keys)) == 20
+    store.answer(make_oracle()[0], *batch(99))
+    assert store.spent == 21
+
+
 def filled(path, count=200):
   oracle, _ = make_oracle()
   keys, x = batch(*range(count))
@@ -245,6 +261,16 @@ def test_a_value_too_large_for_the_store_is_refused(tmp_path):
     with pytest.raises(InputError, match="wider"):
       store.answer(big, *batch(1))
     assert store.spent == 0
+
+
+def test_an_unused_file_is_removed_and_a_used_one_kept(tmp_path):
+  with LabelStore(tmp_path / "s", identity()) as store:
+    store.remove_unused()
+  assert not list(tmp_path.iterdir())
+  with LabelStore(tmp_path / "s", identity()) as store:
+    store.answer(make_oracle()[0], *batch(1))
+    store.remove_unused()
+  assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_small_rows_are_stored_compactly(tmp_path):
