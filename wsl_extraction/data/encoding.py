@@ -23,14 +23,14 @@ _ROW_EXTRA, _PAGE_EXTRA = 37, 8
 class Encoding:
   """How the responses of one oracle are kept.
 
-  "log16" keeps a score p in 16 bits as the nearest multiple of 1/2048 to
-  -log p, so that every score from e^-32, about 1e-14, on comes back within
-  2.5e-4 of itself; a smaller one comes back as e^-32, and 0 as 0. "float16" is
-  as good above 6e-5 and takes the same room, but loses precision below, and
-  below 3e-8 is 0. At 1,000 classes most scores of a confident victim lie
-  there: at temperature 1.5 the lost ones have 0.2% of the distillation target,
-  which is wrong by up to 2.5e-3 nats; from log16 it is within 3e-6
-  (benchmarks/label_encoding.py).
+  "log16" keeps a score p in 16 bits, as the multiple of 1/2048 nearest to
+  -log p: every score from e^-32, about 1e-14, on comes back within a factor of
+  1 +- 2.5e-4, a smaller one as e^-32, and 0 as 0. "float16" takes the same room
+  and is as good above 6e-5, but less and less precise below, and 0 below 3e-8
+  (a log score of -inf, which `Distillation` takes for what it says). Of 1,000
+  classes most lie there when a victim is sure: at temperature 1.5 the
+  distillation target loses up to 0.2% of its mass, a gap of 2.3e-3 nats; from
+  log16 the gap is below 3e-7 (docs/results/label_encoding.md).
 
   Attributes:
     row_bytes: The size of one response.
