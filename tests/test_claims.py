@@ -201,6 +201,25 @@ def test_threads_that_share_a_store_pay_once(tmp_path):
     assert store.spent == len(store) == len(asked) == len(set(asked))
 
 
+def test_two_stores_of_a_process_charge_all_that_they_ask(tmp_path):
+  """Claims do not part them; the first response stays."""
+  path, named = tmp_path / "s", {"access": "label", "k": None, "num_classes": 2}
+
+  def oracle(victim):
+    return Oracle(victim, outputs="probabilities", input_shape=(1,),
+                  num_classes=2, access="label")
+
+  first = oracle(lambda x: np.tile([0.0, 1.0], (len(x), 1)))
+  with LabelStore(path, named) as one, LabelStore(path, named) as two:
+    def late(x):
+      two.answer(first, [b"a"], np.zeros((1, 1)))
+      return np.tile([1.0, 0.0], (len(x), 1))
+
+    said = one.answer(oracle(late), [b"a", b"b"], np.zeros((2, 1)))
+    assert said.labels.tolist() == [1, 0]
+    assert (one.spent, len(one)) == (3, 2)
+
+
 def test_what_is_read_unchanged_belongs_together(tmp_path):
   path, named = tmp_path / "s", {"access": "label", "k": None, "num_classes": 2}
   oracle = Oracle(lambda x: np.tile([0.0, 1.0], (len(x), 1)), input_shape=(1,),
