@@ -5,7 +5,9 @@ All scores in 16 bits (dtype log16), and the five largest with their classes
 16 bytes, random as those of images are. Each contestant works in a process of
 its own: it writes all rows in batches of 256, in the order of the pool, reads
 256 random rows at a time, at most 102,400 of them, and once more 25,600 after
-the system was asked to drop the file from its cache ("cold"). `LabelStore`
+the system was asked to drop the file from its cache ("cold"; that it does not
+do with pages that a process has mapped, so the memmap's are still there and
+that figure is a second warm one). `LabelStore`
 keeps each batch in a transaction of its own, on the disk when it returns, with
 a checksum for every row, turns float32 into log16, and gives a `Response` in
 float32; the others keep float16 that they were given, flush it at the end, give

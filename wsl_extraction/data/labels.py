@@ -36,14 +36,12 @@ class LabelStore:
 
   Several processes may use one file at once, on one machine or, where the
   file system's locks reach that far, on several. The victim is asked outside
-  of transactions, so one process's slow victim does not hold up the others.
-  Each batch is claimed before it is asked (see `claims`): who wants an example
-  that another process is asking about waits for its answer, so that no example
-  is paid twice. The claims of a killed process end with it. Should two ask
-  about the same all the same, because two stores of one process share a file,
-  then the first response stays and both are charged: `spent` is exact always.
-
-  Threads may share a store; one of them at a time asks.
+  of transactions, so a slow one does not hold up the other processes. A batch
+  is claimed before it is asked (see `claims`): who wants an example that
+  another process is asking about waits for its answer, so that none is paid
+  twice. The claims of a killed process end with it. Threads share a store, and
+  take turns in asking; should two stores of one process ask about an example,
+  which claims do not part, then the first response stays and both are charged.
 
   A store belongs to one oracle and one data set, which `identity` describes;
   opened under another it is refused.
@@ -174,8 +172,8 @@ class LabelStore:
       new = self._insert(
           [keys[row] for row in rows], encoded, oracle.ledger.spent - spent)
     # Most often nothing was known before: reading back would cost a fifth.
-    return self._encoding.decode(encoded) if new == len(keys) else self.read(
-        keys)
+    return (self._encoding.decode(encoded) if new == len(keys)
+            else self.read(keys))
 
   def _open(self) -> None:
     tables = {name for name, in self._database.execute(
