@@ -150,8 +150,8 @@ def _circumstances(args: argparse.Namespace, name: str) -> str:
       f"{time.perf_counter() - args.start:.0f} s",
       f"Figures: median (range) of {args.rounds} rounds, in which all take "
       "turns; ratios are taken within a round, and between the fastest rounds",
-      f"Device: {_cpu()}, {os.cpu_count()} cores, no accelerator; load average "
-      f"at the end {os.getloadavg()[0]:.1f}",
+      f"Device: {_cpu()}, {os.cpu_count()} cores, {_gpu()}; load average at "
+      f"the end {os.getloadavg()[0]:.1f}",
       f"Versions: Python {platform.python_version()}, {_versions()}",
       f"Date: {datetime.date.today()}, commit {_commit()}",
   ]
@@ -165,6 +165,17 @@ def _cpu() -> str:
                 if line.startswith("model name"))
   except (OSError, StopIteration):
     return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+  """Asked of the driver: a backend would take its memory."""
+  try:
+    done = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,memory.total,driver_version",
+         "--format=csv,noheader"], text=True, capture_output=True, check=True)
+  except (OSError, subprocess.CalledProcessError):
+    return "no accelerator"
+  return "; ".join(done.stdout.splitlines()) or "no accelerator"
 
 
 def _versions() -> str:

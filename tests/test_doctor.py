@@ -166,7 +166,8 @@ def test_the_whole_imagenet_is_no_sample():
          "splits": {"train": 1_281_167, "validation": 50_000, "test": 100_000},
          "file_format": "tfrecord", "needs_tensorflow": True}
   data = {"embedded": [], "folder": "f", "problem": "", "prepared": [one]}
-  page = machine.page({**doctor.examined(), "data": data})
+  page = " ".join(
+      machine.page({**doctor.examined(), "data": data}).split())
   assert "(a sample" not in page and "test 100,000, tfrecord, only" in page
   assert "inside dependencies: none" in page
 
