@@ -44,6 +44,7 @@ def main() -> None:
       f"Backend: {keras.backend.backend()}, "
       f"{keras.config.dtype_policy().name}.",
       timing.table(["", "steps/s", "TFLOP/s", "of the matmul"], rows),
+      "" if args.quick else
       f"At this rate the schedule of MixMatch's authors, {_SCHEDULE:,} steps, "
       f"takes {hours:,.1f} hours.")
 
