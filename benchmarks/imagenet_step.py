@@ -164,10 +164,10 @@ def _cases(args) -> list[Case]:
                  (deep, "rotation", rotated, few)]
   return [
       Case(_TORCH, "torch", "", images, many),
-      *(Case(f"ResNet-v2-{depth}, {what}", "student", what, count, steps, depth)
-        for depth, what, count, steps in students),
       *(Case(f"the oracle, {what}", "oracle", what, images, few)
         for what in ("mixed_bfloat16", "float32")),
+      *(Case(f"ResNet-v2-{depth}, {what}", "student", what, count, steps, depth)
+        for depth, what, count, steps in students),
   ]
 
 
