@@ -78,11 +78,15 @@ class Hosts:
     atexit.register(_leave, status)
 
   def _part(self) -> None:
-    import jax
-
+    """Ends once all are done."""
     self.wait()
     for peer in self._peers.values():
       peer.part()
+    self._part_jax()
+
+  def _part_jax(self) -> None:
+    import jax
+
     jax.distributed.shutdown()
 
   def _end(self, number: int, failure: list[Any] | None) -> None:

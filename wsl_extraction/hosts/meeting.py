@@ -154,12 +154,13 @@ class Members:
     peer = Peer(connection)
     peer.send({"index": self.index, "count": self.count, "about": about})
     answer = peer.hello(self.seconds + GRACE)
+    if isinstance(answer, dict) and "port" in answer:
+      return {0: peer}, answer["port"]
+    peer.close()
     if isinstance(answer, dict) and "failed" in answer:
       raise InputError(f"process 0: {answer['failed'][2]}")
-    if not isinstance(answer, dict) or "port" not in answer:
-      raise InputError(f"what answers at {self.address} is no process 0 that "
-                       "waits for this one; mend --coordinator_address")
-    return {0: peer}, answer["port"]
+    raise InputError(f"what answers at {self.address} is no process 0 that "
+                     "waits for this one; mend --coordinator_address")
 
 
 def _refuse(peers: Iterable[Peer], text: str) -> NoReturn:
