@@ -40,8 +40,8 @@ def test_more_hosts_than_rows(folder):
 def test_a_folder_that_the_hosts_do_not_share(folder):
   first, other = hosts.finish(*hosts.start_hosts(
       folder, "apart", others=("--workdir=elsewhere",)))
-  reason = ("there is no elsewhere/responses.sqlite on this host, which process "
-            "0 has made; give a --workdir that all hosts share\n")
+  reason = ("there is no elsewhere/responses.sqlite on this host, which "
+            "process 0 has made; give a --workdir that all hosts share\n")
   assert other == (2, "", f"error: {reason}")
   # Process 0 may have begun to show its progress.
   assert first[:2] == (2, "")
@@ -86,5 +86,5 @@ def test_several_hosts_on_another_backend(folder):
       folder, "none", "--coordinator_address=localhost:1", "--num_processes=2",
       "--process_id=0", KERAS_BACKEND="tensorflow"))
   assert (status, errors) == (
-      2, "error: several hosts train together on jax alone, this is tensorflow; "
-      "set KERAS_BACKEND=jax\n")
+      2, "error: several hosts train together on jax alone, this is "
+      "tensorflow; set KERAS_BACKEND=jax\n")
