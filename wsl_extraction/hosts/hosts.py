@@ -14,7 +14,7 @@ from typing import Any
 from wsl_extraction.errors import InputError
 from wsl_extraction.hosts.peer import Peer
 
-GRACE = 5.0  # seconds for others to hear why a process ends
+GRACE = 10.0  # seconds for others to hear why a process ends
 
 
 class Hosts:
@@ -35,7 +35,8 @@ class Hosts:
     self._peers = dict(peers or {})
     self._ending = threading.Lock()
     for number, peer in self._peers.items():
-      peer.listen(lambda failure, number=number: self._end(number, failure))
+      peer.listen(lambda failure, number=number: self._end(number, failure),
+                  to_the_end=self.first)
 
   @property
   def first(self) -> bool:
@@ -71,7 +72,7 @@ class Hosts:
     if status == 1:
       # Most likely another process is gone: who listens to it then says so and
       # ends this one.
-      time.sleep(GRACE / 2)
+      time.sleep(GRACE / 4)
     self._ending.acquire()
     self._tell([self.index, status, text])
     # Else jax would wait for the others when Python ends.
@@ -91,20 +92,22 @@ class Hosts:
 
   def _end(self, number: int, failure: list[Any] | None) -> None:
     """Ends this process, since process `number` has failed or is gone."""
-    if not self._ending.acquire(blocking=False):
-      return
-    failure = failure or [
-        number, 2, "it is gone; see what it said, then run the same command "
-        "again on all hosts to go on"]
+    if self._ending.acquire(blocking=False):
+      failure = failure or [
+          number, 2, "it is gone; see what it said, then run the same command "
+          "again on all hosts to go on"]
+      # Whatever the main thread waits for, and with all connections open.
+      threading.Thread(target=self._follow, args=(failure,)).start()
+
+  def _follow(self, failure: list[Any]) -> None:
     line = "\n" if sys.stderr.isatty() else ""  # behind a progress bar
     print(f"{line}error: process {failure[0]}: {failure[2]}", file=sys.stderr,
           flush=True)
     self._tell(failure)
-    # From a thread, and whatever the main one waits for.
     _leave(failure[1])
 
   def _tell(self, failure: list[Any]) -> None:
-    """Tells those who do not know it yet, and lets them end first."""
+    """Tells the others. Process 0, on which jax depends, is the last to go."""
     for peer in self._peers.values():
       peer.send({"failed": failure})
     end = time.monotonic() + GRACE

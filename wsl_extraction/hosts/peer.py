@@ -7,6 +7,7 @@ import json
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -40,11 +41,17 @@ class Peer:
   def receive(self) -> Any:
     return self._inbox.get()
 
-  def listen(self, ended) -> None:
-    """Receives from now on; calls `ended` with the failure, None if unknown."""
+  def listen(self, ended: Callable[[list[Any] | None], None],
+             to_the_end: bool) -> None:
+    """Receives from now on, in a thread.
+
+    Args:
+      ended: Called with the failure that it tells of, or None if it is gone.
+      to_the_end: Whether to go on after a failure until it is gone.
+    """
     self._connection.settimeout(None)
     self._thread = threading.Thread(
-        target=self._read, args=(ended,), daemon=True)
+        target=self._read, args=(ended, to_the_end), daemon=True)
     self._thread.start()
 
   def part(self) -> None:
@@ -54,20 +61,24 @@ class Peer:
       self._connection.shutdown(socket.SHUT_WR)
 
   def join(self, seconds: float) -> None:
-    if self._thread and self._thread is not threading.current_thread():
+    """Waits until nothing more is to be received from it."""
+    if self._thread:
       self._thread.join(max(0.0, seconds))
 
   def close(self) -> None:
     self._lines.close()
     self._connection.close()
 
-  def _read(self, ended) -> None:
+  def _read(self, ended: Callable[[list[Any] | None], None],
+            to_the_end: bool) -> None:
     with contextlib.suppress(OSError, ValueError):
       for line in self._lines:
         value = json.loads(line)
         if isinstance(value, dict) and "failed" in value:
           ended(value["failed"])
-          return
+          if not to_the_end:
+            return
+          continue
         if isinstance(value, dict) and "parted" in value:
           return
         self._inbox.put(value)
