@@ -118,10 +118,14 @@ def _blocks(network: keras.Model) -> list[_Block]:
   """The blocks up to the last place where branches of the network meet.
 
   Raises:
-    InputError: There is none, or the layers are not a plain graph.
+    InputError: There is none, or a layer that cannot be recomputed.
   """
   found, start, inside = [], network.inputs[0], 0
   for layer, alone in _in_order(network):
+    if getattr(layer, "activity_regularizer", None):
+      raise InputError(
+          f"layer {layer.name!r} penalises its output, which would be lost "
+          "where it is recomputed; leave rematerialize off")
     inside += _size(layer.output)
     if alone and len(tree.flatten(layer.input)) > 1:
       found.append(_Block(start, layer.output, inside))
