@@ -106,6 +106,7 @@ class _Processes:
       for process in self._all:
         assert process.stdin
         _send(process.stdin, copied)
+        process.stdin.flush()
         self._idle.put(process)
     except BaseException:
       self.__exit__()
@@ -205,6 +206,7 @@ def _answer(pipe: BinaryIO, result: Any) -> None:
   pipe.write(_NUMBER.pack(len(buffers)))
   for buffer in buffers:
     _send(pipe, buffer.raw())
+  pipe.flush()
 
 
 def _receive(pipe: BinaryIO) -> Any:
@@ -216,7 +218,6 @@ def _receive(pipe: BinaryIO) -> Any:
 def _send(pipe: BinaryIO, data: bytes | memoryview) -> None:
   pipe.write(_NUMBER.pack(len(data)))
   pipe.write(data)
-  pipe.flush()
 
 
 def _take(pipe: BinaryIO) -> bytearray:
