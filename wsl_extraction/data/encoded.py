@@ -16,7 +16,7 @@ from wsl_extraction.data.index import Index
 from wsl_extraction.data.sources import Folder, Records
 
 # Fewer than this are decoded before threads have started.
-_FEW = 8
+_FEW = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
