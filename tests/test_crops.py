@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import stats
 
 from image_files import refused
-from jpeg_files import jpeg, oddities, turned
+from jpeg_files import encode, jpeg, oddities, turned
 from wsl_extraction.data import crops
 from wsl_extraction.data import jpeg as decoder
 from wsl_extraction.data.crops import Box, InceptionCrop
@@ -128,6 +128,20 @@ def test_parts_of_tall_images_equal_the_plain_way(fast, seed, subsampling):
     patch.setattr(decoder, "AVAILABLE", fast)
     seen = crops.view(file, box, 48, "x", (300, 130), False)
   assert difference(seen, reference(file, box, 48)) <= 2 * fast
+
+
+@pytest.mark.parametrize("fast", ROADS)
+@pytest.mark.parametrize("top", range(0, 48, 5))
+def test_colour_at_the_lower_edge_of_a_part(top, fast, monkeypatch):
+  # Each row of colour reaches into the next, and nothing is resized here.
+  monkeypatch.setattr(decoder, "AVAILABLE", fast)
+  rng = np.random.default_rng(0)
+  coarse = 255 * rng.integers(0, 2, (75, 8, 3), np.uint8)
+  image = Image.fromarray(coarse.repeat(4, 0).repeat(4, 1))
+  file = encode(image, quality=95, subsampling=2)
+  box = Box(0, top, 32, 32, False)
+  seen = crops.view(file, box, 32, "x", (300, 32), False)
+  assert difference(seen, reference(file, box, 32)) <= 2 * fast
 
 
 @pytest.mark.parametrize("fast", ROADS)

@@ -175,8 +175,9 @@ def test_copies_for_other_processes_hold_no_open_file(records, folder):
     assert len(pickle.dumps(stored)) < 5000
 
 
-def test_orientation_is_applied_in_folders_only(tmp_path):
-  file = turned(6)
+@pytest.mark.parametrize("orientation", [5, 6])
+def test_orientation_is_applied_in_folders_only(tmp_path, orientation):
+  file = turned(orientation)
   for label in "ab":
     (tmp_path / "f" / label).mkdir(parents=True)
     (tmp_path / "f" / label / "0.jpg").write_bytes(file)
@@ -231,7 +232,7 @@ def test_what_is_no_image_among_records_is_named(tmp_path):
 
 
 def test_image_cut_in_its_body_is_named_when_it_is_used(folder):
-  path = folder / "train" / "n00000000" / "00.JPEG"
+  path = folder / "train" / "n00000001" / "03.JPEG"
   path.write_bytes(jpeg(200, 300)[:9000])
   train = read(folder).train.images
   with refused(path, "repair or remove it"):
