@@ -42,7 +42,7 @@ def torch_module(monkeypatch):
 SIZES = [
     dict(depth=10, width=16), dict(depth=18, width=8),
     dict(depth=14, width=16, groups=4, width_per_group=16),
-    dict(depth=26, width=8, width_per_group=128)]
+    dict(depth=14, width=8, width_per_group=128)]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
