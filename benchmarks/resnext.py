@@ -3,8 +3,8 @@
 torch writes a state dict of random weights, normalisation included, in the
 format of 2019; `torchvision.Checkpoint` reads and converts it. "split" computes
 each group of a convolution by itself, "grouped" leaves that to the backend,
-"torch" is benchmarks/resnext_torch.py with its channels last. Images are random
-blocks of 8 x 8 pixels. Without torch the weights are Keras' own, and there is
+"torch" is benchmarks/resnext_torch.py with its channels last. Images have 4 x 4
+tiles of random colours. Without torch the weights are Keras' own, and there is
 nothing to compare logits with. KERAS_BACKEND chooses the backend. Memory is the
 process's peak: three networks of 0.72 GiB.
 """
@@ -27,9 +27,8 @@ _QUICK = {"depth": 14, "groups": 4, "width_per_group": 8}
 
 
 def _images(count: int, side: int) -> np.ndarray:
-  blocks = np.random.default_rng(0).integers(
-      0, 256, (count, side // 8, side // 8, 3), "uint8")
-  return blocks.repeat(8, 1).repeat(8, 2)
+  tiles = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), "uint8")
+  return tiles.repeat(side // 4, 1).repeat(side // 4, 2)
 
 
 def _victims(path: pathlib.Path, images: np.ndarray, notes: list[str]):
@@ -114,7 +113,10 @@ def main() -> None:
   backend = os.environ.get("KERAS_BACKEND", "tensorflow")
   timing.publish(
       args, f"The WSL oracle on {backend}", __doc__.strip(),
-      timing.compared(rates, "images/s", "grouped"),
+      timing.table(["", "images/s", "ratio to grouped"], [
+          [name, timing.spread(figures, ",.2f"),
+           timing.spread(figures / rates["grouped"], ".2f")]
+          for name, figures in rates.items()]),
       "\n".join(f"- {note}" for note in notes))
 
 
