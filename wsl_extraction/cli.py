@@ -60,10 +60,10 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
     _run(main, define_flags)
     return 0
   except KeyboardInterrupt:
-    _say("interrupted; run the same command again to go on")
+    say("interrupted; run the same command again to go on")
     status = 130
   except InputError as error:
-    _say(f"error: {_one_line(error)}")
+    say(f"error: {_one_line(error)}")
     status = 2
   # TensorFlow complains of iterators over Python data that outlive Python; one
   # of a broken training is kept by a reference cycle.
@@ -257,5 +257,6 @@ def _one_line(error: BaseException) -> str:
   return re.sub(r"\s+", " ", text).strip().rstrip(".") or type(error).__name__
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+  """Prints a line to the standard error."""
   print(text, file=sys.stderr, flush=True)

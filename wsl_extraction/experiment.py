@@ -48,8 +48,9 @@ class Experiment:
       sets that are larger than memory, and for `Learning.crop`.
     transfer_set: A file written by `label`, whose responses are used instead
       of asking the victim again (they count as queries all the same).
-    response_dtype: The type in which responses are kept: float16, float32 or
-      float64.
+    response_dtype: The type in which responses are kept: float16, float32,
+      float64, or log16 for scores of many classes, of which float16 loses the
+      small ones (docs/results/label_encoding.md).
     precision: In what numbers networks compute: float32, mixed_bfloat16, or
       auto for the one that suits the device; see `devices.set_precision`.
     seed: Of the attack.
@@ -224,10 +225,11 @@ class _Indexing:
     self._meter: progress.Meter | None = None
 
   def __call__(self, done: int, total: int) -> None:
-    if self._meter is None:
+    if self._meter is None and done < total:
       self._meter = self._shown.enter_context(
           progress.Meter("index", total, "files"))
-    self._meter.update(done)
+    if self._meter is not None:
+      self._meter.update(done)
     if done == total:  # of this split
       self._shown.close()
       self._meter = None
@@ -258,7 +260,7 @@ def configured() -> Experiment:
 
 def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,
                 callbacks: Callable[[int, int], Any]) -> Victim:
-  """Loads the victim or trains it.
+  """Loads the victim or trains it, and says under what licence it is.
 
   Raises:
     InputError: It cannot be had, or cannot give the experiment's access.
@@ -266,6 +268,8 @@ def make_victim(experiment: Experiment, dataset: Dataset, parts: Parts,
   victim = experiment.victim(dataset, parts, victims.Surroundings(
       cli.cache_folder(), callbacks, devices.compile_options()))
   experiment.oracle(victim, Ledger())  # refuses what does not go together
+  if victim.licence:
+    cli.say(f"licence: {victim.licence}")
   return victim
 
 

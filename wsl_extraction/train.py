@@ -238,6 +238,7 @@ def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,
           "private": len(parts.private), "pool": len(parts.pool),
           "test": len(parts.test), "overlap": parts.overlap},
       "victim": victim.fingerprint,
+      "licence": victim.licence or None,
       "notes": dict(extraction.notes),
   }
 

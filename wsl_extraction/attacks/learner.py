@@ -65,7 +65,7 @@ class Learner:
                        f"made: {error}; mend its parameters") from error
     student = Student(
         network, attack.objective, seed=building + 1, augment=augment,
-        accumulate=attack.accumulate)
+        accumulate=attack.accumulate, rematerialize=attack.rematerialize)
     self.placement.joined(student)
     student.compile(optimizer, **self.surroundings.compile_options)
     return student
@@ -76,10 +76,18 @@ class Learner:
     seen = self.seen(number, seed)
     if self.placement.first:
       self.asked.add(
-          self.attack.strategy(*seen, size, rng, self.asked.all()))
+          self.attack.strategy(*seen, size, rng, self.asked.all()),
+          self._names if self._streamed else None)
     self.placement.wait()
     if not self.placement.first:
       self.asked.read()
+
+  @property
+  def _streamed(self) -> bool:
+    return not isinstance(self.pool.images, np.ndarray)
+
+  def _names(self, chosen: np.ndarray) -> list[str]:
+    return self.pool.images[chosen].names
 
   def ask(self, number: int) -> None:
     """Sends the examples of a round to the oracle."""
@@ -140,12 +148,11 @@ class Learner:
         unlabeled // attack.accumulate, crop=attack.crop,
         shard=(self.placement.index, self.placement.count),
         rows=attack.asks and self._asks_again)
-    streamed = not isinstance(self.pool.images, np.ndarray)
     with self.placement.scope():
       training.fit(
           student, batches, steps, checkpoint_every=attack.checkpoint_every,
           checkpoint=self._checkpoint(number), placement=self.placement,
-          read=self.surroundings.read if streamed else None,
+          read=self.surroundings.read if self._streamed else None,
           complete=self._completion(chosen),
           callbacks=self.surroundings.callbacks(
               "surrogate" if last else f"round {number + 1}/{attack.rounds}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,18 +50,25 @@ class Asked:
     if self._path and self._path.exists():
       self.chosen = self._read()
 
-  def add(self, chosen: np.ndarray) -> None:
+  def add(self, chosen: np.ndarray, names: Callable[[np.ndarray], list[str]]
+          | None = None) -> None:
     """Writes a round's choice down.
+
+    Args:
+      chosen: Positions in the pool.
+      names: Gives what users know the examples at positions by, which is
+        written down as well.
 
     Raises:
       InputError: The folder cannot be written.
     """
     self.chosen.append(np.asarray(chosen))
     if self._path:
+      held: dict[str, Any] = {"rounds": [one.tolist() for one in self.chosen]}
+      if names:
+        held["names"] = names(self.all())
       with files.whole(self._path) as path:
-        path.write_text(json.dumps(
-            {"rounds": [one.tolist() for one in self.chosen]}) + "\n",
-                        encoding="utf-8")
+        path.write_text(json.dumps(held) + "\n", encoding="utf-8")
 
   def read(self) -> None:
     """Reads what another process has chosen meanwhile.

@@ -94,6 +94,11 @@ class Encoded:
     return keys
 
   @property
+  def names(self) -> list[str]:
+    """What to call each image: its file, or its place in the data set."""
+    return [self.source.name(int(row)) for row in self.rows]
+
+  @property
   def labels(self) -> np.ndarray:
     """The classes `[n]` int32."""
     return self.index.labels[self.rows]
