@@ -131,6 +131,7 @@ def _agree(hosts: Hosts, config: str) -> None:
         f"process {hosts.index} has another configuration than process 0: "
         f"{name} is {ours} here and {theirs} there; give all the same gin "
         "files and bindings")
+  hosts.wait()
 
 
 def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,

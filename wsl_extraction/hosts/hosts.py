@@ -75,8 +75,9 @@ class Hosts:
       time.sleep(GRACE / 4)
     self._ending.acquire()
     self._tell([self.index, status, text])
-    # Else jax would wait for the others when Python ends.
-    atexit.register(_leave, status)
+    # Else jax would wait for the others when Python ends. By a method, so that
+    # the connections stay open until then.
+    atexit.register(self._leave, status)
 
   def _part(self) -> None:
     """Ends once all are done."""
@@ -104,7 +105,12 @@ class Hosts:
     print(f"{line}error: process {failure[0]}: {failure[2]}", file=sys.stderr,
           flush=True)
     self._tell(failure)
-    _leave(failure[1])
+    self._leave(failure[1])
+
+  def _leave(self, status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
   def _tell(self, failure: list[Any]) -> None:
     """Tells the others. Process 0, on which jax depends, is the last to go."""
@@ -123,9 +129,3 @@ def _reason(error: BaseException) -> tuple[int, str]:
   if isinstance(error, InputError):
     return 2, text
   return 1, f"failed ({type(error).__name__}: {text[:200]}); see what it said"
-
-
-def _leave(status: int) -> None:
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(status)
