@@ -14,6 +14,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl_py",
     "gin": "gin_config",
+    "google": "protobuf",
     "sklearn": "scikit_learn",
 }
 # What is needed at run time beside the package that is imported.
@@ -25,8 +26,8 @@ COMPANIONS = {
 }
 # Imported only where the user installed them, so in no requirements.txt.
 OPTIONAL = frozenset({
-    "cv2", "onnx", "onnxruntime", "tensorboard", "tf2onnx", "torch",
-    "torchvision",
+    "cv2", "cykooz_resizer", "onnx", "onnxruntime", "simplejpeg",
+    "tensorboard", "tf2onnx", "torch", "torchvision",
 })
 _RUNNER = "tests/run_pytest.py"
 _HEADER = '''\

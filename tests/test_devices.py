@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import host_commands
-from wsl_extraction import devices
+from wsl_extraction import devices, distribution
 from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
@@ -102,7 +102,7 @@ def moved(path, first, second):
 
 def save_trainings(folder):
   """Losses and answers of trainings on one and two devices, and of both."""
-  two = devices.place()
+  two = distribution.place()
   assert two.replicas == 2
   runs = {"one": (ONE_DEVICE, ONE_DEVICE), "two": (two, two),
           "one then two": (ONE_DEVICE, two), "two then one": (two, ONE_DEVICE)}
@@ -182,13 +182,13 @@ def test_the_rows_of_processes_make_up_a_batch(count, size):
 ])
 def test_a_batch_that_does_not_divide(size, replicas, count, message):
   with pytest.raises(InputError) as caught:
-    devices.check_batches({"other": 0, "batch": size}, replicas, count)
+    distribution.check_batches({"other": 0, "batch": size}, replicas, count)
   assert str(caught.value).startswith(message)
 
 
 def test_batches_that_divide():
-  devices.check_batches({"batch": 24, "none": 0}, 8)
-  devices.check_batches({"batch": 7}, 1)
+  distribution.check_batches({"batch": 24, "none": 0}, 8)
+  distribution.check_batches({"batch": 7}, 1)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 99])
@@ -197,11 +197,11 @@ def test_more_devices_than_there_are(limit):
   with pytest.raises(InputError, match=(
       rf"^--devices is {limit}; this process sees \d+ on {backend}: .*; give a "
       "number up to that$")):
-    devices.place(limit)
+    distribution.place(limit)
 
 
 def test_one_device_needs_nothing():
-  assert devices.place(1) == Placement()
+  assert distribution.place(1) == Placement()
   assert Placement().first
 
 

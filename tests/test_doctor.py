@@ -245,7 +245,7 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch):
 def test_devices_are_those_of_the_backend():
   (first, *_) = devices.inventory()
   assert [one.name.split(":")[0] for one in devices.inventory()] == [
-      name.split(":")[0].lower() for name in devices._device_names()]
+      name.split(":")[0].lower() for name in devices.names()]
   facts = doctor.examined()
   assert facts["devices"][0]["kind"] == first.kind
   assert facts["backend"]["name"] == keras.backend.backend()

@@ -11,9 +11,15 @@ from gin_files import (
 )
 
 PAPER = [name for name in EXPERIMENTS if name.count("/") > 1]
-# At their own depth, where a step of all would take minutes.
-DEEP = {"gin/imagenet/v2_50_100_wsl5.gin": 50,
-        "gin/imagenet/v2_200_10_wsl_rotation.gin": 200}
+# At their own depth, where a step of all would take minutes; and one as it is,
+# but for its batch.
+DEEP = {
+    "gin/imagenet/v2_50_100_wsl5.gin": (
+        "resnet_v2.depth = 50", "resnet_v2.width = 64"),
+    "gin/imagenet/v2_200_10_wsl_rotation.gin": (
+        "resnet_v2.depth = 200", "resnet_v2.width = 2")}
+AS_IT_IS = ("Experiment.image_size = 224", "Learning.batch_size = 2",
+            "Learning.unlabeled_batch_size = 0")
 
 
 @pytest.mark.parametrize("name", sorted(set(PAPER) - set(DEEP)))
@@ -22,7 +28,7 @@ def test_one_step(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_one_step_of_a_deep_and_narrow_network(name, tmp_path):
-  network = "surrogate/resnet_v2.resnet_v2"
-  one_step(name, tmp_path, f"{network}.depth = {DEEP[name]}",
-           f"{network}.width = 2")
+def test_one_step_of_a_deep_network(name, tmp_path):
+  size = AS_IT_IS if "v2_50" in name else ()
+  one_step(name, tmp_path, *size, *(
+      f"surrogate/resnet_v2.{binding}" for binding in DEEP[name]))

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "networks": set(),
     "metrics": set(),
     "devices": set(),
+    "distribution": {"devices"},
     "hosts": set(),
     "errors": set(),
     "placement": set(),

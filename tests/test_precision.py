@@ -45,7 +45,7 @@ def _policy():
     (["cpu:0"], "float32"), (["cpu:0", "gpu:0"], BFLOAT16),
     (["cuda:0"], BFLOAT16), (["tpu:0", "tpu:1"], BFLOAT16)])
 def test_auto_suits_the_device(names, chosen, monkeypatch):
-  monkeypatch.setattr(devices, "_device_names", lambda: names)
+  monkeypatch.setattr(devices, "names", lambda: names)
   devices.set_precision("auto")
   assert keras.config.dtype_policy().name == chosen
   assert devices.describe()["precision"] == chosen

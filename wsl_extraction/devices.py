@@ -1,7 +1,8 @@
 """What the machine runs on, and the settings that suit it.
 
-The only place that asks which backend is in use. Keras is imported inside the
-functions, as some of them have to act before its first import.
+Beside `distribution` the only place that asks which backend is in use. Keras is
+imported inside the functions, as some of them have to act before its first
+import.
 """
 
 from __future__ import annotations
@@ -16,15 +17,10 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsl_extraction import quiet
 from wsl_extraction.errors import InputError
-from wsl_extraction.placement import Placement
-
-if TYPE_CHECKING:
-  import keras
 
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
@@ -93,7 +89,7 @@ def start_backend() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
   with quiet.silenced(sys.stderr) if _SILENT else contextlib.nullcontext():
     try:
-      _device_names()
+      names()
     except ImportError as error:
       raise InputError(f"the backend cannot be imported ({error}); install it "
                        "anew or set KERAS_BACKEND to another") from error
@@ -175,112 +171,6 @@ def compile_options(replicas: int = 1) -> dict[str, Any]:
           "steps_per_execution": 1 if mirrored or backend == "torch" else 4}
 
 
-def place(limit: int | None = None, index: int = 0, count: int = 1,
-          wait: Callable[[], None] = lambda: None) -> Placement:
-  """Divides batches among the devices, which keep the same weights.
-
-  jax places data on `keras.distribution`, tensorflow on `tf.distribute`; torch
-  has one device. Started with `start_backend`.
-
-  Args:
-    limit: How many of the devices to use; None is all of them.
-    index: This process among those that train as one.
-    count: How many those are; with several, all devices are used.
-    wait: See `Placement`.
-
-  Raises:
-    InputError: There are fewer devices, or the hosts do not have equally many.
-  """
-  import keras
-
-  backend, names = keras.backend.backend(), _device_names()
-  if limit is not None and not 1 <= limit <= len(names):
-    raise InputError(f"--devices is {limit}; this process sees {len(names)} on "
-                     f"{backend}: {', '.join(names)}; give a number up to that")
-  if count > 1:
-    _check_equal_hosts(limit, count)
-  names = names[:limit]
-  tpu = backend == "tensorflow" and names[0].startswith("tpu")
-  if backend == "torch" or (len(names) == 1 and not tpu):
-    return Placement()
-  placed = Placement(index, count, len(names), alone=_alone, wait=wait)
-  if backend == "tensorflow":
-    return dataclasses.replace(
-        placed, scope=_strategy(names).scope, joined=_synchronize, rereads=True)
-  # One program sees the whole batch: nothing is to be joined.
-  return dataclasses.replace(placed, scope=keras.distribution.DataParallel(
-      devices=names, auto_shard_dataset=False).scope)
-
-
-def check_batches(sizes: Mapping[str, int], replicas: int,
-                  count: int = 1) -> None:
-  """Refuses batches that cannot be divided among the devices.
-
-  Args:
-    sizes: The sizes of batches, by the names of the settings.
-    replicas: How many devices there are.
-    count: On how many hosts.
-
-  Raises:
-    InputError: One of them is not a multiple of `replicas`.
-  """
-  for name, size in sizes.items():
-    if size % replicas:
-      below = size // replicas * replicas
-      near = " or ".join(str(n) for n in (below, below + replicas) if n)
-      hosts = f" of {count} hosts" if count > 1 else ""
-      raise InputError(
-          f"{name} is {size}, which does not divide among {replicas} devices"
-          f"{hosts}; give {near}, or use fewer devices (--devices, "
-          "CUDA_VISIBLE_DEVICES)")
-
-
-def _check_equal_hosts(limit: int | None, count: int) -> None:
-  import jax
-
-  if limit is not None:
-    raise InputError(f"--devices is {limit}, but several hosts use all of "
-                     "their devices; leave it out")
-  if jax.local_device_count() * count != jax.device_count():
-    raise InputError(
-        f"this host has {jax.local_device_count()} of {jax.device_count()} "
-        f"devices; {count} hosts must have equally many: hide some of them "
-        "(CUDA_VISIBLE_DEVICES)")
-
-
-def _strategy(names: Sequence[str]) -> Any:
-  import tensorflow as tf
-
-  if names[0].startswith("tpu"):
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
-  return tf.distribute.MirroredStrategy(list(names))
-
-
-def _synchronize(student: keras.Model) -> None:
-  """Makes batch normalisation take its statistics over all replicas.
-
-  A replica of `tf.distribute` has its own otherwise, of a smaller batch.
-  """
-  import keras
-
-  for layer in student._flatten_layers():
-    if isinstance(layer, keras.layers.BatchNormalization):
-      layer.synchronized = True
-
-
-def _alone(network: keras.Model) -> keras.Model:
-  import keras
-
-  copy = keras.models.clone_model(network)
-  copy.set_weights(network.get_weights())
-  for layer in copy._flatten_layers():
-    if isinstance(layer, keras.layers.BatchNormalization):
-      layer.synchronized = False
-  return copy
-
-
 def describe() -> dict[str, Any]:
   """Backend, devices, precision and versions, for the record of a run."""
   import keras
@@ -289,7 +179,7 @@ def describe() -> dict[str, Any]:
   packages = ("wsl-extraction", "keras", backend, "numpy", "grain")
   return {
       "backend": backend,
-      "device": f"{', '.join(_device_names())} ({platform.machine()}, "
+      "device": f"{', '.join(names())} ({platform.machine()}, "
                 f"{os.cpu_count()} cores)",
       "precision": keras.config.dtype_policy().name,
       "versions": {"python": platform.python_version(),
@@ -355,7 +245,8 @@ _INVENTORIES = {
     "tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}
 
 
-def _device_names() -> list[str]:
+def names() -> list[str]:
+  """The devices that the backend sees, as it calls them."""
   import keras
 
   if keras.backend.backend() == "torch":
@@ -368,7 +259,7 @@ def _device_names() -> list[str]:
 
 
 def _has_accelerator() -> bool:
-  return any("cpu" not in name.lower() for name in _device_names())
+  return any("cpu" not in name.lower() for name in names())
 
 
 def _version(package: str) -> str:

@@ -13,7 +13,7 @@ import gin
 import keras
 import numpy as np
 
-from wsl_extraction import cli, devices, metrics
+from wsl_extraction import cli, devices, distribution, metrics
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.data import datasets, labels
 from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
@@ -125,8 +125,9 @@ class Experiment:
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
     self.attack.check(oracle, parts.pool)
-    devices.check_batches(self.attack.batch_sizes(oracle, parts.pool),
-                          placement.replicas, placement.count)
+    distribution.check_batches(
+        self.attack.batch_sizes(oracle, parts.pool), placement.replicas,
+        placement.count)
 
   def check_oracle(self, dataset: Dataset) -> Oracle:
     """An oracle without a victim, on the attack's budget.

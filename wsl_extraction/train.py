@@ -27,7 +27,7 @@ import gin
 from absl import flags
 
 import wsl_extraction
-from wsl_extraction import cli, devices
+from wsl_extraction import cli, devices, distribution
 from wsl_extraction.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
 
   start = time.monotonic()
   experiment = experiments.configured()
-  placement = devices.place(
+  placement = distribution.place(
       cli.FLAGS.devices, hosts.index, hosts.count, hosts.wait)
   config = gin.config_str()
   _agree(hosts, config)

@@ -58,7 +58,7 @@ class Surroundings:
       `devices.compile_options`.
     read: Gives the elements of a grain `MapDataset` of batches whose images
       are files still; None reads in this process.
-    placement: The devices and processes that train; see `devices.place`. All
+    placement: The devices and processes that train, `distribution.place`. All
       processes run the attack. The first one alone asks and writes; the others
       have an oracle that gives the answers which the first one got.
   """
