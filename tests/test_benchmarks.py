@@ -1,4 +1,7 @@
-"""That the benchmarks still run, at their smallest size; no times."""
+"""That the benchmarks still run, at their smallest size; no times.
+
+Processes of their own, minutes in all: `make test-benchmarks` runs them.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ _SCRIPTS = sorted(
     if SourceTree().is_program(path.stem))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SCRIPTS)
 def test_runs(name):
   done = subprocess.run(
       [sys.executable, f"benchmarks/{name}.py", "--quick"], cwd=ROOT,
       env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-      capture_output=True, timeout=300, stdin=subprocess.DEVNULL)
+      capture_output=True, timeout=900, stdin=subprocess.DEVNULL)
   assert done.returncode == 0, done.stderr
   assert "| --- | ---: |" in done.stdout
   assert f"`python benchmarks/{name}.py" in done.stdout

@@ -9,8 +9,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import host_commands
 from wsl_extraction import devices, distribution
@@ -164,14 +162,6 @@ def test_two_devices_train_as_one_in_bfloat16(found):
   np.testing.assert_allclose(losses, found["one losses"], rtol=0.05)
   # It was another precision, after all.
   assert np.abs(losses - found["two losses"]).max() > 1e-6
-
-
-@given(st.integers(1, 9), st.integers(0, 40))
-def test_the_rows_of_processes_make_up_a_batch(count, size):
-  rows = [np.arange(size)[Placement(index, count).rows(size)]
-          for index in range(count)]
-  np.testing.assert_array_equal(np.concatenate(rows), np.arange(size))
-  assert max(map(len, rows)) - min(map(len, rows)) <= 1
 
 
 @pytest.mark.parametrize(("size", "replicas", "count", "message"), [

@@ -41,6 +41,8 @@ _OPTIONAL = (
     ("torch", "a backend; what the benchmarks compare with"),
     ("tensorflow-datasets", "data sets by name, such as cifar10"),
     ("tensorboard", "curves of a training"),
+    ("simplejpeg", "faster decoding of streamed images"),
+    ("cykooz-resizer", "faster decoding of streamed images"),
     ("onnx", "surrogates in other people's programs"),
     ("pyright", "types in `make lint`"),
 )
@@ -199,7 +201,8 @@ def _victims(cache: dict[str, Any]) -> dict[str, int]:
 
 def _is_there(package: str) -> bool:
   """Whether it could be imported; nothing is."""
-  return importlib.util.find_spec(_VERSIONS.get(package, package)) is not None
+  module = _VERSIONS.get(package, package).replace("-", "_")
+  return importlib.util.find_spec(module) is not None
 
 
 def _version(package: str) -> str | None:
