@@ -1,0 +1,1 @@
+"""What makes extraction hard, and when two networks are provably equal."""

@@ -1,0 +1,65 @@
+"""Removing from two networks, exactly, what cannot make them differ.
+
+Units with the same weights and bias are one unit, of which the outgoing weights
+are added, as long as no sum is rounded; units that nothing reads are dropped.
+Two copies of a network, their hidden units in whatever order, so lose all
+units: they are equal, without any bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from wsl_extraction.theory.bounds import Pair
+
+
+def simplified(pair: Pair) -> Pair:
+  """The same difference, with fewer units where that is possible."""
+  weights, biases = list(pair.weights), list(pair.biases)
+  above = [*weights[1:], pair.readout]
+  for layer in range(len(weights)):
+    incoming = above[layer - 1] if layer else weights[0]
+    incoming, biases[layer], above[layer] = _merged(
+        incoming, biases[layer], above[layer])
+    if layer:
+      above[layer - 1] = incoming
+    else:
+      weights[0] = incoming
+  for layer in reversed(range(len(weights))):
+    read = above[layer].any(axis=1)
+    # Layers stay, with one idle unit at least.
+    read[0] |= not read.any()
+    above[layer], biases[layer] = above[layer][read], biases[layer][read]
+    if layer:
+      above[layer - 1] = above[layer - 1][:, read]
+    else:
+      weights[0] = weights[0][:, read]
+  return dataclasses.replace(
+      pair, weights=(weights[0], *above[:-1]), biases=tuple(biases),
+      readout=above[-1])
+
+
+def _merged(incoming: np.ndarray, bias: np.ndarray, outgoing: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Joins units [m] whose columns [inputs + 1, m] are equal."""
+  kept: dict[bytes, int] = {}
+  outgoing, stays = outgoing.copy(), np.ones(len(bias), bool)
+  # Adding 0 turns -0 into 0, which is the same number in other bytes.
+  columns = np.ascontiguousarray(np.vstack([incoming, bias]).T + 0.0)
+  for unit, column in enumerate(columns):
+    first = kept.setdefault(column.tobytes(), unit)
+    if first == unit:
+      continue
+    total = outgoing[first] + outgoing[unit]
+    if _is_exact(outgoing[first], outgoing[unit], total):
+      outgoing[first], stays[unit] = total, False
+  return incoming[:, stays], bias[stays], outgoing[stays]
+
+
+def _is_exact(a: np.ndarray, b: np.ndarray, total: np.ndarray) -> bool:
+  """Whether a + b = total without rounding (Knuth's two-sum)."""
+  part = total - a
+  error = (a - (total - part)) + (b - part)
+  return bool(np.isfinite(total).all() and not error.any())
