@@ -42,8 +42,7 @@ class Pair:
     biases: [m] each.
     readout: f - g is h @ readout + offset at the last hidden h: [m, c].
     offset: [c].
-    offset_error: [c]: how far `offset` may be from its exact value.
-    first: How many units of each layer are f's.
+    offset_error: [c]: how far `offset` is from its exact value.
   """
 
   weights: tuple[np.ndarray, ...]
@@ -51,7 +50,6 @@ class Pair:
   readout: np.ndarray
   offset: np.ndarray
   offset_error: np.ndarray
-  first: tuple[int, ...]
 
   @classmethod
   def of(cls, f: ReluNetwork, g: ReluNetwork) -> Pair:
@@ -65,12 +63,15 @@ class Pair:
           [a, np.zeros((a.shape[0], b.shape[1]))],
           [np.zeros((b.shape[0], a.shape[1])), b]]))
     offset = f.biases[-1] - g.biases[-1]
+    part = offset - f.biases[-1]
+    # What the subtraction lost, by Knuth's two-sum; mostly nothing.
+    lost = (f.biases[-1] - (offset - part)) - (g.biases[-1] + part)
     return cls(
         tuple(weights),
         tuple(np.hstack(both) for both in zip(
             f.biases[:-1], g.biases[:-1], strict=True)),
         np.vstack([f.weights[-1], -g.weights[-1]]), offset,
-        np.abs(offset) * 2.0**-52 + TINY, f.hidden)
+        np.abs(lost))
 
   @property
   def sizes(self) -> list[int]:

@@ -80,7 +80,12 @@ class Comparison:
     self.pair = simplified(bounds.Pair.of(self.f, self.g))
     self._ranges = bounds.tightened(
         self.pair, self.domain.low, self.domain.high)
-    self.upper = np.full(self.f.outputs, np.inf)
+    # Exact where nothing is left, and 0 for copies.
+    self.upper = np.where(
+        self.pair.readout.any(axis=0), np.inf, np.nextafter(
+            np.abs(self.pair.offset),
+            np.where(self.pair.offset_error > 0, np.inf,
+                     np.abs(self.pair.offset))))
     for multipliers in bounds.plain_multipliers(self._ranges):
       self.upper = np.minimum(self.upper, self._passed(multipliers))
     matched = matching.matched_bound(self.f, self.g, self.domain)
@@ -107,10 +112,11 @@ class Comparison:
     if exact > self.lower:
       self.lower, self.inputs = exact, row[0]
 
-  def climb(self, seed: int) -> None:
-    """Looks for inputs by sampling and climbing."""
+  def climb(self, seed: int, samples: int = 20_000, rounds: int = 60) -> None:
+    """Looks for inputs by sampling and climbing; see `search.climbed`."""
     rng = np.random.default_rng(seed)
-    for inputs, _ in search.climbed(self.pair, self.domain, rng):
+    for inputs in search.climbed(
+        self.pair, self.domain, rng, samples, rounds):
       self.offer(inputs)
       if self.clock.left <= 0:
         return

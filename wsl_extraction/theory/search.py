@@ -9,15 +9,18 @@ import numpy as np
 from wsl_extraction.theory.bounds import Pair
 from wsl_extraction.theory.domains import Corners, Domain
 
+# Outputs and signs that are climbed for, and climbers each.
+_GOALS = 4
 _CLIMBERS = 16
 _STEPS = (1.0, 0.5, 0.2, 0.05, 0.01)
 _MOVES = 12
 
 
 def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
-            samples: int = 20_000, rounds: int = 60
-            ) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields, for each output and sign, the best input [d] found for it.
+            samples: int, rounds: int) -> Iterator[np.ndarray]:
+  """Yields the best inputs [d] found, for each output and sign in turn.
+
+  Of many outputs those come first that differ most at the samples.
 
   Args:
     pair: The networks.
@@ -25,21 +28,18 @@ def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
     rng: Of the samples and moves.
     samples: Inputs to begin with; half of them corners of the domain.
     rounds: Moves of each climber.
-
-  Yields:
-    The input, and the place of the output.
   """
-  # Samples of many inputs, and large networks, are worked on in smaller parts.
   corners = rng.integers(0, 2, (samples // 2, domain.dimension))
   inputs = np.vstack([
       domain.sample(samples - len(corners), rng),
       np.where(corners, domain.high, domain.low)])
   values = pair.difference(inputs)
-  for output in range(values.shape[1]):
-    for sign in (1.0, -1.0):
-      signed = sign * values[:, output]
-      best = inputs[np.argsort(-signed)[:_CLIMBERS]]
-      yield _climb(pair, domain, best, output, sign, rng, rounds), output
+  both = np.hstack([values, -values])
+  for place in np.argsort(-both.max(axis=0), kind="stable")[:_GOALS]:
+    best = inputs[np.argsort(-both[:, place])[:_CLIMBERS]]
+    sign, output = (1.0, place) if place < values.shape[1] else (
+        -1.0, place - values.shape[1])
+    yield _climb(pair, domain, best, int(output), sign, rng, rounds)
 
 
 def _climb(pair: Pair, domain: Domain, best: np.ndarray, output: int,
