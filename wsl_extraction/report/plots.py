@@ -6,7 +6,7 @@ import dataclasses
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsl_extraction.metrics import Estimate
@@ -65,30 +65,36 @@ class Plot:
 
 # Told apart by those who see no red or no green (M. Okabe, K. Ito, "Color
 # Universal Design", 2008), and by the markers when printed in black.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
             "#000000")
 # One more than there are colours, so that pairs repeat late.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HOLLOW = "hollow: the paper"
-_STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
+STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
           "axes.spines.top": False, "axes.spines.right": False,
           "pdf.fonttype": 42}
 
 
 def drawn(plot: Plot) -> Iterator[tuple[str, bytes]]:
   """Draws a plot: plot.png and plot.pdf, the same bytes for the same plot."""
+  return rendered("plot", lambda: _figure(plot))
+
+
+def rendered(name: str, draw: Callable[[], Figure]
+             ) -> Iterator[tuple[str, bytes]]:
+  """Draws a figure in the style of all plots, as name.png and name.pdf."""
   import matplotlib  # slow to import
 
   with matplotlib.rc_context():
     # Not what the user's own settings make of it.
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(_STYLE)
-    figure = _figure(plot)
+    matplotlib.rcParams.update(STYLE)
+    figure = draw()
     for kind, metadata in (("png", {"Software": None}),
                            ("pdf", {"CreationDate": None, "Producer": None})):
       stream = io.BytesIO()
       figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
-      yield f"plot.{kind}", stream.getvalue()
+      yield f"{name}.{kind}", stream.getvalue()
 
 
 def _figure(plot: Plot) -> Figure:
@@ -184,8 +190,8 @@ def _draw_ticks(axis: Axes, plot: Plot, is_empty: bool) -> None:
 
 def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
                  count: int) -> Any:
-  look = {"color": _COLOURS[order % len(_COLOURS)],
-          "marker": _MARKERS[order % len(_MARKERS)],
+  look = {"color": COLOURS[order % len(COLOURS)],
+          "marker": MARKERS[order % len(MARKERS)],
           "linestyle": "-" if plot.is_joined else "none"}
   # Beside one another, so that no interval hides another.
   aside = order - (count - 1) / 2

@@ -25,9 +25,10 @@ Why it gives exactly 0 elsewhere on the grid. Some coordinate is off by
 |x - c| >= (1 - 2^-50) / (p - 1), so |s x - s c| >= 2 (1 - 2^-50). To the left,
 all three units are off. To the right they get z + 1, z and z - 1, each rounded
 by at most 2^-53 * 4 s, so their bump is at most 2^-48 s in size. Other bumps
-are at most 1 + 2^-48 s. The output ReLU gets at most
-2 (k - 1) - (2 k - 1) + k 2^-46 s = -1 + k 2^-46 s, and what its own sum rounds,
-which is below zero for all p and k that are not refused (k s <= 2^40).
+are at most 1 + 2^-48 s. The output ReLU's sum of 3 k + 1 terms, at most 8 s each,
+rounds by at most k^2 2^-46 s, so it gets at most
+2 (k - 1) - (2 k - 1) + k 2^-47 s + k^2 2^-46 s < -1 + k^2 2^-45 s, which is below
+zero for all p and k that are not refused (k^2 s <= 2^40).
 
 References:
   Jagielski et al. 2020, section 3.3, Theorem 1.
@@ -134,6 +135,16 @@ class Adversary:
       return np.tile([THRESHOLD, 0.0], (len(inputs), 1))
     return self._network(inputs)
 
+  def commit(self) -> tuple[int, ...]:
+    """Commits to a location that agrees with all answers; the first of them."""
+    if self.location is None:
+      code = int(np.argmax(self._is_possible))
+      self.location = tuple(
+          code // self._p**place % self._p for place in range(self._k))
+      self._network = classifier(
+          needle_network(self.location, self._p, self._d))
+    return self.location
+
   def _rule_out(self, inputs: np.ndarray) -> None:
     cells = np.clip(np.rint(inputs[:, :self._k] * (self._p - 1)), 0,
                     self._p - 1).astype(np.int64)
@@ -149,11 +160,7 @@ class Adversary:
     self._is_possible[asked] = False
     self.left -= len(asked)
     if self.left == 1:
-      code = int(np.argmax(self._is_possible))
-      self.location = tuple(
-          code // self._p**place % self._p for place in range(self._k))
-      self._network = classifier(
-          needle_network(self.location, self._p, self._d))
+      self.commit()
 
 
 def all_locations(k: int, precision: int) -> np.ndarray:
@@ -186,7 +193,7 @@ def _checked_location(location: Sequence[int], precision: int, dimension: int
       place >= precision).any():
     raise InputError(f"the location {list(location)} is off the grid; give "
                      f"whole numbers from 0 to {precision - 1}")
-  if k * _scale(precision) > 2.0**40:
+  if k**2 * _scale(precision) > 2.0**40:
     raise InputError(f"a needle of {k} coordinates with {precision} values "
                      "would not be exact in float64; lower one of them")
   return place

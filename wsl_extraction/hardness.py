@@ -1,0 +1,114 @@
+r"""Measures Theorems 1 to 3: networks that cannot be extracted cheaply.
+
+  python -m wsl_extraction.hardness --gin_file=gin/theorem1.gin
+
+The folder runs/theorem1, or another that --workdir names, then holds config.gin
+(what was asked for), result.json (all that was measured, part by part), a CSV
+file a table, table.md (what is printed), and plots as PNG and PDF. The same
+command goes on after the parts that are finished, and prints the table of a
+finished run again. KERAS_BACKEND chooses tensorflow, jax or torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gin
+from absl import flags
+
+from wsl_extraction import cli, files
+from wsl_extraction.errors import InputError
+
+if TYPE_CHECKING:
+  from wsl_extraction.report.runs import RunFolder
+  from wsl_extraction.theorems.theorem import Findings, Rows, Theorem
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Hardness:
+  """What is measured; `theorem` is one of `wsl_extraction.theorems`."""
+
+  theorem: Theorem
+
+  def __post_init__(self):
+    from wsl_extraction.theorems.theorem import Theorem
+
+    if not isinstance(self.theorem, Theorem):
+      raise InputError(f"Hardness.theorem is {self.theorem!r}; give one, such "
+                       "as @theorem1.Theorem1()")
+
+
+def define_flags() -> None:
+  """Defines this command's own flags."""
+  flags.DEFINE_string(
+      "workdir", None, "The folder of this run; by default one below runs/ "
+      "named after the gin file.")
+
+
+def main() -> None:
+  """Measures what is missing, and prints the tables."""
+  if flags.FLAGS.seed is not None:
+    raise InputError("--seed is for extractions; give --gin_bindings="
+                     "\"Theorem1.seed = 1\", say")
+  folder = cli.results_folder()
+  cli.start()
+  # Not at the top of the file: see `cli.launch`.
+  from wsl_extraction.report import runs
+
+  cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
+  theorem = cli.built(Hardness).theorem
+  with runs.RunFolder(folder) as run:
+    run.prepare(gin.config_str())
+    rows = _measured(theorem, run)
+    text = _publish(theorem.findings(rows), rows, run)
+    cli.show(f"{text}\n{run.path}")
+
+
+def _measured(theorem: Theorem, run: RunFolder) -> Rows:
+  """Runs the parts that are missing; gives the rows of all."""
+  from wsl_extraction.report import progress
+
+  parts = theorem.parts()
+  done: dict[str, Any] = (run.read_json("result.json") or {}).get("parts", {})
+  missing = [name for name in parts if name not in done]
+  if missing:
+    with progress.Meter("parts", len(parts), "parts",
+                        done=len(parts) - len(missing)) as meter:
+      for name in missing:
+        done[name] = parts[name]()
+        run.write_json("result.json", {"parts": done})
+        meter.update(sum(part in done for part in parts))
+  rows: dict[str, list[Mapping[str, Any]]] = {}
+  # As they were written, so that a resumed run prints the same.
+  done = (run.read_json("result.json") or {})["parts"]
+  for part in parts:
+    for table, found in done[part].items():
+      rows.setdefault(table, []).extend(found)
+  return rows
+
+
+def _publish(findings: Findings, rows: Rows, run: RunFolder) -> str:
+  from wsl_extraction.report import curves, sheets
+
+  text = "\n\n".join([
+      f"# {findings.title}",
+      *(f"## {name}\n\n{sheets.markdown(sheet)}"
+        for name, sheet in findings.sheets.items() if sheet.rows),
+      textwrap.fill(findings.notes, 80)]) + "\n"
+  for table, found in rows.items():
+    run.write_text(f"{table}.csv", sheets.csv_text(list(found[0]), found))
+  run.write_text("table.md", text)
+  for name, panels in findings.plots.items():
+    for file, content in curves.drawn(name, findings.title, panels):
+      with files.whole(run.path / file) as path:
+        path.write_bytes(content)
+  return text
+
+
+if __name__ == "__main__":
+  sys.exit(cli.launch(main, define_flags))

@@ -1,0 +1,62 @@
+"""What a measurement of a theorem is: parts that run, and their report."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.report.curves import Panel
+from wsl_extraction.report.sheets import Sheet
+
+# Rows of tables, by the table's name; a row is a dictionary of plain values.
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+  """What is shown of a measurement.
+
+  Attributes:
+    title: A line.
+    sheets: Tables, by the name of what they show.
+    plots: Panels side by side, by the name of their file.
+    notes: What the reader has to know, a paragraph.
+  """
+
+  title: str
+  sheets: Mapping[str, Sheet]
+  plots: Mapping[str, Sequence[Panel]]
+  notes: str
+
+
+class Theorem(abc.ABC):
+  """A measurement; fields of the classes below are its sizes."""
+
+  @abc.abstractmethod
+  def parts(self) -> Mapping[str, Callable[[], Rows]]:
+    """What is to be run, by name; independent of one another, and seeded."""
+
+  @abc.abstractmethod
+  def findings(self, rows: Rows) -> Findings:
+    """The report on the rows of all parts."""
+
+
+def check_whole(where: str, values: Any, least: int) -> tuple[int, ...]:
+  """Whole numbers as a tuple.
+
+  Raises:
+    InputError: There are none, or one is no whole number or below `least`.
+  """
+  if not isinstance(values, Sequence) or not values or not all(
+      type(value) is int and value >= least for value in values):
+    raise InputError(f"{where} is {values!r}; give a list of whole numbers, "
+                     f"{least} or more each")
+  return tuple(values)
+
+
+def number(value: float, digits: int = 4) -> str:
+  """A figure with thousands separated; small ones keep so many digits."""
+  return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
