@@ -11,7 +11,6 @@ finished run again. KERAS_BACKEND chooses tensorflow, jax or torch.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -26,21 +25,6 @@ from wsl_extraction.errors import InputError
 if TYPE_CHECKING:
   from wsl_extraction.report.runs import RunFolder
   from wsl_extraction.theorems.theorem import Findings, Rows, Theorem
-
-
-@gin.configurable
-@dataclasses.dataclass(frozen=True)
-class Hardness:
-  """What is measured; `theorem` is one of `wsl_extraction.theorems`."""
-
-  theorem: Theorem
-
-  def __post_init__(self):
-    from wsl_extraction.theorems.theorem import Theorem
-
-    if not isinstance(self.theorem, Theorem):
-      raise InputError(f"Hardness.theorem is {self.theorem!r}; give one, such "
-                       "as @theorem1.Theorem1()")
 
 
 def define_flags() -> None:
@@ -59,6 +43,7 @@ def main() -> None:
   cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction.report import runs
+  from wsl_extraction.theorems.theorem import Hardness
 
   cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
   theorem = cli.built(Hardness).theorem

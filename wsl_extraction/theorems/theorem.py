@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import gin
+
 from wsl_extraction.errors import InputError
 from wsl_extraction.report.curves import Panel
 from wsl_extraction.report.sheets import Sheet
@@ -42,6 +44,23 @@ class Theorem(abc.ABC):
   @abc.abstractmethod
   def findings(self, rows: Rows) -> Findings:
     """The report on the rows of all parts."""
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Hardness:
+  """What `hardness` runs.
+
+  Attributes:
+    theorem: Of `theorem1`, `theorem2` or `theorem3`.
+  """
+
+  theorem: Theorem
+
+  def __post_init__(self):
+    if not isinstance(self.theorem, Theorem):
+      raise InputError(f"Hardness.theorem is {self.theorem!r}; give one, such "
+                       "as @theorem1.Theorem1()")
 
 
 def check_whole(where: str, values: Any, least: int) -> tuple[int, ...]:
