@@ -44,6 +44,8 @@ class Enumeration:
     self._free = min(len(size), _FREE)
     self._blocks = 1 << (len(size) - self._free)
     self._table = _bits(np.arange(1 << self._free), self._free)
+    # What the free inputs give to the first layer, the same in all blocks.
+    self._given = self._table @ pair.weights[0][self._order[-self._free:]]
     self.value, self.inputs, self.corners = -np.inf, None, 0
     self.upper = np.inf
 
@@ -89,13 +91,16 @@ class Enumeration:
 
   def _look_into(self, prefix: np.ndarray) -> float:
     """Evaluates a block; gives a bound on what is in it."""
-    inputs = np.empty((len(self._table), len(self._order)))
-    inputs[:, self._order[:len(prefix)]] = prefix
-    inputs[:, self._order[len(prefix):]] = self._table
-    values = np.abs(self._pair.difference(inputs))
+    pair, fixed = self._pair, self._order[:len(prefix)]
+    values = np.maximum(
+        self._given + (prefix @ pair.weights[0][fixed] + pair.biases[0]), 0)
+    for matrix, bias in zip(pair.weights[1:], pair.biases[1:], strict=True):
+      values = np.maximum(values @ matrix + bias, 0)
+    values = np.abs(values @ pair.readout + pair.offset)
     row, _ = np.unravel_index(np.argmax(values), values.shape)
     if values.max() > self.value:
-      self.value, self.inputs = float(values.max()), inputs[row]
+      self.value, self.inputs = float(values.max()), np.empty(len(self._order))
+      self.inputs[self._order] = np.hstack([prefix, self._table[row]])
     return float(((values.max(axis=0) + self._error) * (1 + 2.0**-50)).max())
 
 

@@ -108,9 +108,10 @@ def solve(rows: Rows, goal: np.ndarray, ranges: Layers, phase: np.ndarray,
   limits = np.hstack([
       -bias[free], chord * (bias[free] - least[free]), sign * bias[fixed]])
   equal = (own - z)[is_on]
-  ceiling = np.where(is_off, 0, np.maximum(most, 0))
-  # An elastic region may be left: then a unit that is on has a negative h.
-  floor = np.where(is_on & (phase > 0), np.minimum(least, 0), 0)
+  # Outside of an elastic region a unit that is on has a negative h. Ranges of
+  # h that follow from others stay away: their duals would be lost.
+  ceiling = np.where(is_off, 0, np.inf)
+  floor = np.where(is_on, -np.inf, 0)
   cost = np.hstack([
       np.zeros(inputs), -goal,
       np.full(len(fixed), _ELASTIC * max(np.abs(goal).max(), _LEAST_GOAL))])
