@@ -44,7 +44,11 @@ def is_shared(name):
 
 TABLES = [name for name in FILES if is_table(name)]
 SHARED = [name for name in FILES if is_shared(name)]
-EXPERIMENTS = [name for name in FILES if name not in {*SHARED, *TABLES}]
+# Run by test_hardness.py.
+THEOREMS = [name for name in FILES
+            if "wsl_extraction.hardness" in (ROOT / name).read_text()]
+EXPERIMENTS = [name for name in FILES
+               if name not in {*SHARED, *TABLES, *THEOREMS}]
 SHAPES = {"mnist5k": (28, 28, 1), "cifar10": (32, 32, 3),
           "svhn_cropped": (32, 32, 3)}
 # A single step costs less than tracing it.

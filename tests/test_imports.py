@@ -11,6 +11,8 @@ BINARIES = frozenset({
     "train", "label", "evaluate", "reproduce", "hardness", "doctor",
     # What the binaries share: flags, gin, the experiment that gin configures.
     "cli", "experiment",
+    # What `hardness` runs.
+    "theorems",
 })
 # Folder or file -> what of ours it may import besides itself and the leaves.
 MAY_IMPORT = {

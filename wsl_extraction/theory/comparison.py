@@ -15,11 +15,17 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.theory import bounds, matching, milp, relaxation, search
+from wsl_extraction.theory import (
+    bounds,
+    matching,
+    milp,
+    relaxation,
+    search,
+    simplify,
+)
 from wsl_extraction.theory.domains import Box, Corners, Domain
 from wsl_extraction.theory.enumeration import Enumeration
 from wsl_extraction.theory.relu import ReluNetwork
-from wsl_extraction.theory.simplify import simplified
 from wsl_extraction.theory.tree import Tree
 
 # Regions that a tree looks at before the solver is asked for inputs.
@@ -77,9 +83,10 @@ class Comparison:
 
   def __post_init__(self):
     check(self.f, self.g, self.domain)
-    self.pair = simplified(bounds.Pair.of(self.f, self.g))
-    self._ranges = bounds.tightened(
-        self.pair, self.domain.low, self.domain.high)
+    pair = simplify.simplified(bounds.Pair.of(self.f, self.g))
+    box = self.domain.low, self.domain.high
+    self.pair = simplify.without_idle(pair, bounds.tightened(pair, *box))
+    self._ranges = bounds.tightened(self.pair, *box)
     # Exact where nothing is left, and 0 for copies.
     self.upper = np.where(
         self.pair.readout.any(axis=0), np.inf, np.nextafter(

@@ -28,6 +28,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -149,7 +150,7 @@ class RandomNetwork:
                        f"{dimension} inputs cannot be; give 1 or more of each")
     sizes = (dimension, *[width] * depth)
     weights = [rng.standard_normal((a, b)) / np.sqrt(a)
-               for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+               for a, b in itertools.pairwise(sizes)]
     drawn = cls(activation, weights, rng.standard_normal(width), 0.0)
     heights = drawn.heights(rng.integers(0, 2, (samples, dimension)))
     return dataclasses.replace(drawn, median=float(np.median(heights)))

@@ -42,7 +42,8 @@ def matched_bound(f: ReluNetwork, g: ReluNetwork, domain: Domain
     f_part = f.weights[layer], f.biases[layer]
     if layer + 1 < len(f.weights):
       order, ratio = _paired(
-          np.vstack(f_part), np.vstack([scale[:, None] * by_g, g.biases[layer]]))
+          np.vstack(f_part),
+          np.vstack([scale[:, None] * by_g, g.biases[layer]]))
       if ratio is None:
         return None
     else:

@@ -5,8 +5,8 @@ is 1 where the first k of d features have the values of its location and 0 at
 all other grid points: p^(d-k) points of p^d. Whoever sees outputs only has to
 ask about all p^k locations in the worst case, even with logits.
 
-For coordinate i, c = v / (p - 1) rounded to float64, and s = 2^m the least power
-of two with s >= 2 (p - 1), the bump is
+For coordinate i, c = v / (p - 1) rounded to float64, and s the least power of
+two with s >= 2 (p - 1), the bump is
 
   bump_i(x) = ReLU(s x - s c + 1) - 2 ReLU(s x - s c) + ReLU(s x - s c - 1),
 
@@ -25,10 +25,10 @@ Why it gives exactly 0 elsewhere on the grid. Some coordinate is off by
 |x - c| >= (1 - 2^-50) / (p - 1), so |s x - s c| >= 2 (1 - 2^-50). To the left,
 all three units are off. To the right they get z + 1, z and z - 1, each rounded
 by at most 2^-53 * 4 s, so their bump is at most 2^-48 s in size. Other bumps
-are at most 1 + 2^-48 s. The output ReLU's sum of 3 k + 1 terms, at most 8 s each,
-rounds by at most k^2 2^-46 s, so it gets at most
-2 (k - 1) - (2 k - 1) + k 2^-47 s + k^2 2^-46 s < -1 + k^2 2^-45 s, which is below
-zero for all p and k that are not refused (k^2 s <= 2^40).
+are at most 1 + 2^-48 s. The output ReLU's sum of 3 k + 1 terms, at most 8 s
+each, rounds by at most k^2 2^-46 s, so it gets at most
+2 (k - 1) - (2 k - 1) + k 2^-47 s + k^2 2^-46 s < -1 + k^2 2^-45 s, which is
+below zero for all p and k that are not refused (k^2 s <= 2^40).
 
 References:
   Jagielski et al. 2020, section 3.3, Theorem 1.

@@ -7,6 +7,7 @@ Nothing that the solver says is believed: its multipliers go into
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -184,4 +185,4 @@ def propagated(pair: Pair, rows: Rows, ranges: Layers, low: np.ndarray,
 
 def as_layers(phase: np.ndarray, starts: Sequence[int]) -> list[np.ndarray]:
   """Cuts phases [n, m] into layers [n, m_l]."""
-  return [phase[:, a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+  return [phase[:, a:b] for a, b in itertools.pairwise(starts)]

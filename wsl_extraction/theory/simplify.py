@@ -12,11 +12,24 @@ import dataclasses
 
 import numpy as np
 
-from wsl_extraction.theory.bounds import Pair
+from wsl_extraction.theory.bounds import Layers, Pair
 
 
 def simplified(pair: Pair) -> Pair:
   """The same difference, with fewer units where that is possible."""
+  return _read_only(_joined(pair))
+
+
+def without_idle(pair: Pair, ranges: Layers) -> Pair:
+  """Drops the units that are off wherever `ranges` hold."""
+  above = [matrix * (high > 0)[:, None] for matrix, high in zip(
+      [*pair.weights[1:], pair.readout], ranges.high, strict=True)]
+  return simplified(dataclasses.replace(
+      pair, weights=(pair.weights[0], *above[:-1]), readout=above[-1]))
+
+
+def _joined(pair: Pair) -> Pair:
+  """Joins equal units."""
   weights, biases = list(pair.weights), list(pair.biases)
   above = [*weights[1:], pair.readout]
   for layer in range(len(weights)):
@@ -27,9 +40,17 @@ def simplified(pair: Pair) -> Pair:
       above[layer - 1] = incoming
     else:
       weights[0] = incoming
+  return dataclasses.replace(
+      pair, weights=(weights[0], *above[:-1]), biases=tuple(biases),
+      readout=above[-1])
+
+
+def _read_only(pair: Pair) -> Pair:
+  """Drops what is not read; layers stay, with one idle unit at least."""
+  weights, biases = list(pair.weights), list(pair.biases)
+  above = [*weights[1:], pair.readout]
   for layer in reversed(range(len(weights))):
     read = above[layer].any(axis=1)
-    # Layers stay, with one idle unit at least.
     read[0] |= not read.any()
     above[layer], biases[layer] = above[layer][read], biases[layer][read]
     if layer:

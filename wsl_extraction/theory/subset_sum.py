@@ -1,4 +1,4 @@
-r"""Theorem 2: two networks that are equal unless a subset-sum puzzle is solvable.
+r"""Theorem 2: two networks that are equal unless a subset sums to a target.
 
 Given positive whole numbers a_1..a_n and a target T, does a subset sum to T?
 With s(x) = a . x the function
@@ -39,7 +39,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.theory.domains import Box, Corners, Domain
+from wsl_extraction.theory.domains import Box, Domain
 from wsl_extraction.theory.relu import ReluNetwork
 
 
