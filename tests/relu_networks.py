@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from wsl_extraction.theory.relu import ReluNetwork
@@ -11,7 +13,7 @@ def network(sizes, rng):
   """Weights N(0, 1 / inputs), biases N(0, 0.09)."""
   return ReluNetwork(
       [rng.normal(size=(a, b)) / np.sqrt(a)
-       for a, b in zip(sizes[:-1], sizes[1:], strict=True)],
+       for a, b in itertools.pairwise(sizes)],
       [0.3 * rng.normal(size=b) for b in sizes[1:]])
 
 

@@ -62,8 +62,10 @@ def _figure(title: str, panels: Sequence[Panel]) -> Figure:
 
   width = max(6.5, 4.6 * len(panels))
   figure = figures.Figure(figsize=(width, 4.6), layout="constrained")
-  for axis, panel in zip(
-      figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+  is_shared = len({(panel.y_label, panel.log) for panel in panels}) == 1
+  axes = figure.subplots(1, len(panels), sharey=is_shared, squeeze=False)[0]
+  for axis, panel in zip(axes, panels, strict=True):
+    axis.yaxis.set_tick_params(labelleft=True)
     _draw(axis, panel)
   figure.suptitle(title, fontsize=10)
   return figure
@@ -76,8 +78,12 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_xscale("log")
   if "y" in panel.log:
     axis.set_yscale("log")
+  measured = [curve for curve in panel.curves if not curve.is_theory]
   for curve in panel.curves:
-    _draw_curve(axis, curve)
+    # Beside one another, so that no interval hides another.
+    aside = 0.0 if curve.is_theory or "x" in panel.log else 0.06 * (
+        measured.index(curve) - (len(measured) - 1) / 2)
+    _draw_curve(axis, curve, aside)
   places = sorted({x for curve in panel.curves for x, _ in curve.points})
   if len(places) <= 9 and "x" in panel.log:
     axis.set_xticks(places, [f"{x:g}" for x in places])
@@ -91,9 +97,9 @@ def _draw(axis: Axes, panel: Panel) -> None:
               bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def _draw_curve(axis: Axes, curve: Curve) -> None:
+def _draw_curve(axis: Axes, curve: Curve, aside: float) -> None:
   colour = plots.COLOURS[curve.look % len(plots.COLOURS)]
-  places = [x for x, _ in curve.points]
+  places = [x + aside for x, _ in curve.points]
   values = [estimate.value for _, estimate in curve.points]
   if curve.is_theory:
     axis.plot(places, values, color=colour, linestyle="--", linewidth=1,

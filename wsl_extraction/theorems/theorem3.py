@@ -184,7 +184,8 @@ def _correlation_panel(rows: Sequence[Mapping[str, Any]], name: str) -> Panel:
             row["predicted"], 0, 0)) for row in mine)],
         is_theory=True, look=look))
   law = "arcsine law" if name == "sign" else "arc-cosine kernel of order 1"
-  return Panel(f"{name}: {law}", "depth, hidden layers",
+  shown = "ReLU" if name == "relu" else name
+  return Panel(f"{shown}: {law}", "depth, hidden layers",
                "correlation of two inputs", curves)
 
 

@@ -47,11 +47,15 @@ def _joined(pair: Pair) -> Pair:
 
 def _read_only(pair: Pair) -> Pair:
   """Drops what is not read; layers stay, with one idle unit at least."""
-  weights, biases = list(pair.weights), list(pair.biases)
-  above = [*weights[1:], pair.readout]
+  weights = [matrix.copy() for matrix in pair.weights]
+  biases, above = list(pair.biases), [*weights[1:], pair.readout]
   for layer in reversed(range(len(weights))):
     read = above[layer].any(axis=1)
-    read[0] |= not read.any()
+    if not read.any():
+      read[0] = True
+      incoming = above[layer - 1] if layer else weights[0]
+      biases[layer] = np.zeros_like(biases[layer])
+      incoming[:, 0] = 0
     above[layer], biases[layer] = above[layer][read], biases[layer][read]
     if layer:
       above[layer - 1] = above[layer - 1][:, read]
