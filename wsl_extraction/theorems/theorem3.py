@@ -100,7 +100,8 @@ class Theorem3(Theorem):
           "activation": activation.name, "rho": rho, "depth": layer + 1,
           "measured": mean.value, "low": mean.low, "high": mean.high,
           "predicted": law[layer + 1],
-          "standard_errors": (mean.value - law[layer + 1]) / error})
+          "standard_errors": (
+              (mean.value - law[layer + 1]) / error if error else None)})
     return {"correlation": rows}
 
   def _learning(self, depth: int, count: int, seed: int) -> Rows:
@@ -140,7 +141,7 @@ class Theorem3(Theorem):
             [(row["activation"], f"{row['rho']:g}", str(row["depth"]),
               f"{row['measured']:.4f}", f"[{row['low']:.4f}, "
               f"{row['high']:.4f}]", f"{row['predicted']:.4f}",
-              f"{row['standard_errors']:+.1f}") for row in followed]),
+              _signed(row["standard_errors"])) for row in followed]),
          "Fidelity": Sheet(
              ("surrogate", "depth", "samples", "fidelity, %", "95%"),
              [(name, str(depth), str(count), f"{100 * mean.value:.1f}",
@@ -163,6 +164,10 @@ def _means(rows: Sequence[Mapping[str, Any]]
     key = row["surrogate"], row["depth"], row["samples"]
     found.setdefault(key, []).append(row["fidelity"])
   return {key: metrics.mean(found[key]) for key in sorted(found)}
+
+
+def _signed(value: float | None) -> str:
+  return "-" if value is None else f"{value:+.1f}"
 
 
 def _interval(mean: Estimate) -> str:
