@@ -12,6 +12,7 @@ was not finished by then counts as 60 seconds and is marked with *.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 
@@ -31,7 +32,7 @@ _LIMIT = 60.0
 
 
 def _network(sizes: tuple[int, ...], rng: np.random.Generator) -> ReluNetwork:
-  layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+  layers = list(itertools.pairwise(sizes))
   return ReluNetwork(
       [rng.normal(size=layer) / np.sqrt(layer[0]) for layer in layers],
       [0.3 * rng.normal(size=outputs) for _, outputs in layers])

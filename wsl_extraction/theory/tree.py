@@ -25,7 +25,10 @@ from wsl_extraction.theory.bounds import (
 
 # Regions that are looked at together: a share of the open ones.
 _LEAST, _MOST, _SHARE = 32, 2048, 4
+# Points of the dual that are kept, those that closed most first, and how many
+# of them are tried even if they closed nothing of late.
 _POOL = 32
+_TRIED = 6
 _PROGRAMS = 16
 # Beyond so many open regions the deepest come first, to save memory.
 _MANY = 1 << 18
@@ -100,6 +103,8 @@ class Tree:
     """Closes what can be; gives phases, bounds and scores of the rest."""
     scores = np.zeros(phases.shape)
     for place, (merit, multipliers) in enumerate(self._pool):
+      if place >= _TRIED and merit < 1:
+        break
       phases, bounds, scores, closed = self._apply(
           multipliers, phases, bounds, scores, target)
       self._pool[place] = (0.9 * merit + closed, multipliers)
