@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fractions
 import itertools
 
 import numpy as np
@@ -11,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of, drawn
+from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of
 from wsl_extraction.theory.domains import Box, Corners
-from wsl_extraction.theory.equivalence import Different, Equal, decide
+from wsl_extraction.theory.equivalence import Equal, decide
 from wsl_extraction.theory.subset_sum import (
     SubsetSum,
     solvable,
@@ -61,37 +60,6 @@ def test_fractional_inputs_reach_nothing(values, target, seed):
     assert value <= 1
     if value > 0:
       assert puzzle.is_solved_by(puzzle.subset(point))
-
-
-# 150 puzzles with and 150 without a solution; few of the largest, whose proofs
-# on the cube take seconds.
-SIZES = [2, 3, 4, 5, 6, 7, 8] * 20 + [9, 10] * 3 + [11, 12, 14, 16]
-
-
-@pytest.mark.parametrize("kind", ["corners", "cube"])
-@pytest.mark.parametrize("is_solvable", [True, False])
-def test_decided_as_by_dynamic_programming(kind, is_solvable):
-  for place, n in enumerate(SIZES):
-    rng = np.random.default_rng([place, n, is_solvable])
-    puzzle = drawn(n, is_solvable, rng)
-    assert solvable(puzzle.values, puzzle.target) == is_solvable
-    domain = domain_of(kind, n)
-    f, g = subset_sum_networks(puzzle.values, puzzle.target, domain)
-    answer = decide(f, g, domain, TOLERANCE, 60)
-    if is_solvable:
-      assert isinstance(answer, Different)
-      assert puzzle.is_solved_by(puzzle.subset(answer.inputs))
-      point = answer.inputs[None]
-      assert answer.difference == abs(
-          f.exact(point)[0, 0] - g.exact(point)[0, 0])
-      assert isinstance(answer.difference, fractions.Fraction)
-    else:
-      assert isinstance(answer, Equal)
-      assert answer.bound <= TOLERANCE
-
-
-def test_there_are_300_of_each():
-  assert 2 * len(SIZES) == 300
 
 
 @pytest.mark.parametrize("domain", [Corners(12), Box.unit(12)])

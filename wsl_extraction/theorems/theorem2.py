@@ -170,7 +170,8 @@ class Theorem2(Theorem):
       curves.append(Curve("doubling with n", [
           (row["n"], Estimate(
               last["seconds"] * 2.0**(row["n"] - last["n"]), 0, 0))
-          for row in sorted(proved, key=lambda row: row["n"])],
+          for row in sorted(proved, key=lambda row: row["n"])
+          if row["n"] >= last["n"] - 6],
           is_theory=True, look=3))
     where = "{0, 1}^n" if kind == "corners" else "[0, 1]^n"
     return Panel(f"on {where}", "n, values of the puzzle", "seconds", curves,

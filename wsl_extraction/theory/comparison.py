@@ -119,6 +119,10 @@ class Comparison:
     if exact > self.lower:
       self.lower, self.inputs = exact, row[0]
 
+  def glance(self, seed: int) -> None:
+    """Looks for inputs for a few milliseconds."""
+    self.climb(seed, samples=2_000, rounds=5)
+
   def climb(self, seed: int, samples: int = 20_000, rounds: int = 60) -> None:
     """Looks for inputs by sampling and climbing; see `search.climbed`."""
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ class Different:
   """The networks differ by more than the tolerance.
 
   Attributes:
-    inputs: Where, [d].
+    inputs: Where, [d]; the best that was met, mostly not the best there is.
     difference: |f - g| there, the largest of all outputs, exactly.
     seconds: What it took.
   """
@@ -117,8 +117,10 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
   clock = Clock(time_limit, report)
   known = Comparison(f, g, domain, clock)
   if known.upper.max() > tolerance:
-    known.climb(seed)
-    if known.lower <= tolerance:
+    known.glance(seed)
+    if known.lower > tolerance:
+      known.climb(seed)  # for a difference worth showing
+    else:
       known.prove(lambda _: float(tolerance), float(tolerance))
   if known.lower > tolerance:
     return Different(known.inputs, known.lower, clock.seconds)
@@ -158,7 +160,7 @@ def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
     return max(value / (1 - gap), enough)
 
   # An input is wanted in any case; a good one only if it decides something.
-  known.climb(seed, samples=2_000, rounds=5)
+  known.glance(seed)
   if known.upper.max() > good_enough(float(known.lower)):
     known.climb(seed)
   if known.upper.max() > good_enough(float(known.lower)):
