@@ -202,6 +202,21 @@ def test_matched_bound_holds(seed, noise):
       assert bound.max() < 1e-8
 
 
+def test_matched_bound_pays_for_scales_that_round():
+  """Units whose ratio rounds so that nothing seems to be left of them."""
+  rng, tried = np.random.default_rng(0), 0
+  while tried < 20:
+    a, b, scale = rng.uniform(1, 2, 3)
+    f = ReluNetwork([[[a]], [[b]]], [[0.0], [0.0]])
+    g = ReluNetwork([[[a * scale]], [[b / scale]]], [[0.0], [0.0]])
+    ratio = a * scale / a
+    if ratio * a != a * scale or ratio * (b / scale) != b:
+      continue
+    tried += 1
+    apart = abs(f.exact([[1.0]]) - g.exact([[1.0]]))[0, 0]
+    assert apart <= matching.matched_bound(f, g, Box.unit(1))[0] <= 1e-14
+
+
 def _activities(f):
   values = np.full((1, f.dimension), 0.5)
   for matrix, bias in zip(f.weights[:-1], f.biases[:-1], strict=True):

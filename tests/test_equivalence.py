@@ -166,6 +166,16 @@ def test_corners_by_trial(seed, d):
   assert found.lower <= found.upper <= best * (1 + 1e-3) + 1e-12
 
 
+def test_corners_where_float64_sees_nothing():
+  # |1e16 x + 1| - |1e16 x| - |1 - x| is x; float64 loses the 1 beside 1e16.
+  f = ReluNetwork([[[1e16, 1e16]], [[1], [-1]]], [[1, 0], [0]])
+  g = ReluNetwork([[[-1]], [[1]]], [[1], [0]])
+  assert not (f([[0], [1]]) - g([[0], [1]])).any()
+  found = largest_difference(f, g, Corners(1), 5)
+  assert found.upper >= 1
+  assert not isinstance(decide(f, g, Corners(1), 0.5, 5), Equal)
+
+
 def test_corners_in_blocks(rng):
   d = 17
   f, g = network((d, 6, 1), rng), network((d, 6, 1), rng)

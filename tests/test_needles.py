@@ -91,6 +91,8 @@ def test_between_grid_points_it_is_the_triangle():
   network = needle.needle_network([1], 3, 1)
   points = np.array([[0.25], [0.375], [0.4375], [0.5], [0.5625], [0.75]])
   assert network(points)[:, 0].tolist() == [0, 0, 0.5, 1, 0.5, 0]
+  # The least power of two from twice 9 steps on: needles do not touch.
+  assert needle.needle_network([4], 10, 1).weights[0].tolist() == [[32] * 3]
 
 
 @pytest.mark.parametrize("order", ORDERS)
