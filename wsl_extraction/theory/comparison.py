@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
-import math
 import time
 from collections.abc import Callable
 
@@ -146,15 +145,21 @@ class Comparison:
     self._ranges = relaxation.propagated(
         self.pair, self._rows, self._ranges, self.domain.low,
         self.domain.high, lambda: self.clock.left <= 0)
-    for output in np.argsort(-self.upper):
-      trees = [self._tree(output, sign) for sign in (1.0, -1.0)]
-      for tree in trees:
+    trees = {(output, sign): self._tree(output, sign)
+             for output in np.argsort(-self.upper) for sign in (1.0, -1.0)}
+    # Each gets its share of the time, then the unfinished ones what is left.
+    for turn in range(2):
+      open_ones = [tree for (output, _), tree in trees.items()
+                   if self.upper[output] > target(float(self.lower))
+                   and not tree.is_done]
+      for place, tree in enumerate(open_ones):
         if self.clock.left <= 0 or self.lower > stop:
-          return
-        if self.upper[output] > target(float(self.lower)):
-          self._grow(tree, target, stop)
-      self.upper[output] = min(
-          self.upper[output], max(tree.upper for tree in trees))
+          break
+        until = self.clock.seconds + self.clock.left / (len(open_ones) - place)
+        self._grow(tree, target, stop, until, is_first=turn == 0)
+      for output in range(len(self.upper)):
+        self.upper[output] = min(self.upper[output], max(
+            trees[output, sign].upper for sign in (1.0, -1.0)))
 
   def _tree(self, output: int, sign: float) -> Tree:
     tree = Tree(
@@ -166,27 +171,31 @@ class Comparison:
     return tree
 
   def _grow(self, tree: Tree, target: Callable[[float], float],
-            stop: float) -> None:
+            stop: float, until: float, is_first: bool) -> None:
     """A short search, then the solver's inputs, then the rest of the time."""
-    self._run(tree, target, stop, lambda: tree.regions > _FIRST_REGIONS)
-    if not tree.is_done and self.clock.left > 0 and self.lower <= stop:
-      claim = milp.maximise(
-          self.pair, self._rows, self._ranges, self.domain, tree.goal,
-          tree.constant, self.clock.left / 3)
-      if claim.inputs is not None:
-        tree.offer(claim.inputs)
-        self.offer(claim.inputs)
-      self._run(tree, target, stop, lambda: False)
+    if is_first:
+      self._run(tree, target, stop, lambda: (
+          tree.regions > _FIRST_REGIONS or self.clock.seconds > until))
+      left = until - self.clock.seconds
+      if not tree.is_done and left > 0 and self.lower <= stop:
+        claim = milp.maximise(
+            self.pair, self._rows, self._ranges, self.domain, tree.goal,
+            tree.constant, left / 3)
+        if claim.inputs is not None:
+          tree.offer(claim.inputs)
+          self.offer(claim.inputs)
+    self._run(tree, target, stop, lambda: self.clock.seconds > until)
 
   def _run(self, tree: Tree, target: Callable[[float], float], stop: float,
            is_enough: Callable[[], bool]) -> None:
     def is_late() -> bool:
-      self.clock.say(float(self.lower), max(float(self.upper.max()), tree.upper)
-                     if math.isinf(tree.upper) else tree.upper)
+      self.clock.say(float(self.lower), float(self.upper.max()))
       return self.clock.left <= 0 or is_enough()
 
     before = tree.regions
-    threshold = stop
+    # What another tree met closes regions of this one too.
+    tree.value = max(tree.value, float(self.lower))
+    threshold = max(stop, tree.value)
     while not tree.is_done and not is_late() and self.lower <= stop:
       tree.run(target, is_late, threshold)
       if tree.inputs is not None:
