@@ -209,7 +209,7 @@ def learning(steps: int) -> Learning:
   """The package's attack with a small network, for any of the victims here."""
   return Learning(
       # The logits differ by 1/2: cold, they teach a clear label.
-      objective=Distillation(temperature=0.1),
+      objective=Distillation(temperature=0.01),
       network=functools.partial(dense.mlp, hidden=(64,)),
       optimizer=functools.partial(keras.optimizers.Adam, 0.01), steps=steps,
       checkpoint_every=steps, query_batch_size=_BATCH)
