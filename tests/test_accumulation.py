@@ -128,6 +128,7 @@ def test_the_rate_rises_and_falls():
     (lambda: MomentumL2(0.1, l2=-1), "l2 is -1"),
     (lambda: Staircase(0.1, [5, 4]), r"boundaries \[5, 4\]"),
     (lambda: Staircase(0.1, [5], warmup_steps=6), "6 steps of warm-up"),
+    (lambda: Staircase(0.1, [5], warmup_steps=2.5), "give whole numbers"),
     (lambda: Staircase(0, []), "rate 0")])
 def test_settings_that_cannot_be(make, message):
   with pytest.raises(InputError, match=message):

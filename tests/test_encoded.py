@@ -10,7 +10,7 @@ from PIL import Image
 from image_files import own_cache, refused  # noqa: F401
 from jpeg_files import encode, jpeg, oddities, photograph, turned
 from prepared_files import prepare
-from wsl_extraction.data import cache, images, index, streamed
+from wsl_extraction.data import cache, datasets, images, index, streamed
 from wsl_extraction.data.crops import InceptionCrop
 from wsl_extraction.data.datasets import Split
 from wsl_extraction.data.examples import Examples
@@ -231,14 +231,36 @@ def test_what_is_no_image_among_records_is_named(tmp_path):
     read("cifar10", data_dir=str(data_dir))
 
 
-def test_image_cut_in_its_body_is_named_when_it_is_used(folder):
+def test_image_cut_in_its_body_is_named_before_it_is_used(folder):
   path = folder / "train" / "n00000001" / "03.JPEG"
-  path.write_bytes(jpeg(200, 300)[:9000])
+  whole = jpeg(200, 300)
+  path.write_bytes(whole[:9000])
+  with refused(path, "repair or remove it"):
+    read(folder)
+  # What decoders take is no fault: bytes behind the image's end.
+  path.write_bytes(whole + b"\0\0")
+  read(folder)
+
+
+def test_image_that_is_cut_while_it_is_in_use(folder):
+  path = folder / "train" / "n00000001" / "03.JPEG"
+  path.write_bytes(jpeg(200, 300))
   train = read(folder).train.images
+  path.write_bytes(jpeg(200, 300)[:9000])
   with refused(path, "repair or remove it"):
     np.asarray(train)
   with refused(path, "repair or remove it"):
     train.cropped(InceptionCrop(), 0, np.arange(12))
+
+
+def test_folder_above_a_prepared_version_is_explained(tmp_path):
+  version = prepare(tmp_path, {"train": [(jpeg(), 0), (jpeg(), 1)]},
+                    (-1, -1, 3)) / "cifar10" / "3.0.2"
+  for folder in (version.parent, version.parent.parent):
+    with refused("holds a data set of tensorflow-datasets", version):
+      read(str(folder))
+    with refused("holds a data set of tensorflow-datasets", version):
+      datasets.load(str(folder), image_size=32)
 
 
 def test_tfrecord_is_refused(tmp_path):

@@ -160,6 +160,12 @@ def test_crops_of_decoded_images_are_refused(dataset, tmp_path):
     assert store.spent == 0
 
 
+@pytest.mark.parametrize("crop", ["inception", 5, InceptionCrop])
+def test_what_is_no_crop(crop):
+  with pytest.raises(InputError, match=r"Learning\.crop is .* parentheses"):
+    Learning(**{**vars(ATTACK), "crop": crop})
+
+
 def test_the_first_of_the_pool_are_balanced(dataset):
   chosen = pool(dataset)
   assert len(chosen) == 5 * CLASSES

@@ -13,6 +13,7 @@ import pytest
 
 from source_tree import ROOT
 from torchvision_files import SMALL, dataset_of, made, state_of, written
+from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import IMAGENET_MEAN, IMAGENET_STD, resnext
 from wsl_extraction.oracle import Oracle
 from wsl_extraction.victims import torchvision
@@ -179,3 +180,23 @@ def test_the_shapes_tell_the_design(tmp_path, sizes):
   network = resnext((32, 32, 3), 3, **sizes)
   assert torchvision._design("it", state_of(network)) == {
       "groups": 1, "width_per_group": 64, **sizes}
+
+
+def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path):
+  path = written(tmp_path / "x.pth")
+  first = made(Checkpoint(path=path), tmp_path)
+  (copy,) = tmp_path.rglob("*.keras")
+  copy.write_bytes(copy.read_bytes()[:1000])
+  again = made(Checkpoint(path=path), tmp_path)
+  images = dataset_of().train.images
+  np.testing.assert_array_equal(again.predict(images), first.predict(images))
+
+
+@pytest.mark.parametrize("settings", [
+    {"path": None}, {"path": 3}, {"mean": 0.5}, {"std": ("a", "b", "c")},
+    {"batch_size": 0}, {"batch_size": "64"}, {"licence": 5},
+    {"split_groups": "x"}])
+def test_settings_of_a_wrong_type(settings):
+  (name,) = settings
+  with pytest.raises(InputError, match=f"Checkpoint.{name} is"):
+    Checkpoint(**{"path": "x.pth", **settings})

@@ -17,6 +17,7 @@ from wsl_extraction import cli, devices, distribution, metrics
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.data import datasets, labels
 from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
+from wsl_extraction.data.encoding import Encoding
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import Access, Ledger, Oracle, Response
 from wsl_extraction.placement import ONE_DEVICE, Placement
@@ -96,6 +97,10 @@ class Experiment:
           "objective")
 
   def _check_types(self):
+    transfer_set = self.transfer_set
+    if transfer_set is not None and not isinstance(transfer_set, str):
+      raise InputError(f"Experiment.transfer_set is {transfer_set!r}; give the "
+                       "path of a file, or None")
     for name, kind in (("attack", Attack), ("split", Split), ("dataset", str)):
       if not isinstance(getattr(self, name), kind):
         raise InputError(f"Experiment.{name} is {getattr(self, name)!r}; give "
@@ -115,6 +120,7 @@ class Experiment:
         cannot be divided among the devices.
     """
     oracle = self.check_oracle(dataset)
+    Encoding(self.access, self.k, dataset.num_classes, self.response_dtype)
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
       raise InputError(f"there is no transfer set {self.transfer_set}; write "
                        "it with `python -m wsl_extraction.label`")

@@ -49,7 +49,8 @@ def define_flags() -> None:
       "named after the gin file.")
   flags.DEFINE_integer(
       "workers", None, "Processes that decode images of a streamed data set; "
-      "by default one less than there are CPUs, 0 for threads.", lower_bound=0)
+      "by default one less than there are CPUs, 0 for threads. tensorflow with "
+      "several devices always takes threads.", lower_bound=0)
   flags.DEFINE_integer(
       "devices", None, "How many of the devices that the backend sees to use; "
       "by default all.")
@@ -147,7 +148,7 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
     experiment.attack(oracle, parts.pool, experiment.seed, Surroundings(
         value_range=dataset.value_range, folder=run.path,
         compile_options=devices.compile_options(placement.replicas),
-        placement=placement))
+        read=_read, placement=placement))
 
 
 def _extract(experiment: Experiment, run: RunFolder, config: str,
@@ -201,7 +202,6 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
             parts: Parts, oracle: Oracle,
             placement: Placement) -> Extraction:
   from wsl_extraction.attacks.attack import Surroundings
-  from wsl_extraction.data import workers
   from wsl_extraction.report import callbacks
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
@@ -216,9 +216,16 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
       value_range=dataset.value_range, folder=run.path,
       callbacks=shown_and_recorded,
       compile_options=devices.compile_options(placement.replicas),
-      read=lambda batches: workers.read_ahead(batches, cli.FLAGS.workers),
+      read=_read,
       placement=placement)
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
+
+
+def _read(batches: Any) -> Any:
+  """Reads batches of images that are files still."""
+  from wsl_extraction.data import workers
+
+  return workers.read_ahead(batches, cli.FLAGS.workers)
 
 
 def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,

@@ -98,6 +98,10 @@ class Learning(Attack):
          "an objective, such as @distillation.Distillation()")):
       if not isinstance(given := getattr(self, name), kind):
         raise InputError(f"Learning.{name} is {given!r}; give {example}")
+    if self.crop is not None and (
+        isinstance(self.crop, type) or not hasattr(self.crop, "draw")):
+      raise InputError(f"Learning.crop is {self.crop!r}; give a crop with "
+                       "parentheses, such as @crops.InceptionCrop()")
     if not isinstance(self.rematerialize, bool):
       raise InputError(f"Learning.rematerialize is {self.rematerialize!r}; "
                        "give True or False")

@@ -42,6 +42,7 @@ def read(path: str, image_size: int | None = None) -> Dataset:
   """
   train_folder, test_folder = find_splits(pathlib.Path(path).expanduser())
   names = [folder.name for folder in subfolders(train_folder)]
+  check_unprepared(pathlib.Path(path).expanduser())
   if not names:
     raise InputError(
         f"{images.printable(train_folder)} has no class folders; put the images"
@@ -58,6 +59,16 @@ def read(path: str, image_size: int | None = None) -> Dataset:
       test=_decode(test, channels, image_size, crop, size) if test else None,
       class_names=tuple(names),
       value_range=(0, 255))
+
+
+def check_unprepared(root: pathlib.Path) -> None:
+  """Raises InputError where tensorflow-datasets has prepared a data set."""
+  for pattern in ("*/dataset_info.json", "*/*/dataset_info.json"):
+    for found in sorted(root.glob(pattern)):
+      raise InputError(
+          f"{images.printable(root)} holds a data set of tensorflow-datasets;"
+          " give its name and the data_dir, or"
+          f" {images.printable(found.parent)}")
 
 
 def find_splits(

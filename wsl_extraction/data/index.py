@@ -103,6 +103,9 @@ def _fill(index: Index, row: int, image: bytes, label: int,
   index.labels[row] = label
   index.digests[row] = np.frombuffer(
       hashlib.blake2b(image, digest_size=16).digest(), np.uint8)
+  # A whole file ends so; of another one a decoder says what is wrong.
+  if image.startswith(b"\xff\xd8") and not image.endswith(b"\xff\xd9"):
+    images.decode(image, 3, None, False, where, source.upright)
   index.sizes[row], index.turned[row] = images.opened(
       image, where, lambda opened: _head(opened, source.upright))
 

@@ -79,6 +79,7 @@ def _is_folder(name: str, path: pathlib.Path) -> bool:
 def _folder(root: pathlib.Path) -> tuple[list[str], list[Folder]]:
   train, test = folders.find_splits(root)
   names = [folder.name for folder in folders.subfolders(train)]
+  folders.check_unprepared(root)
   if not names:
     raise InputError(
         f"{images.printable(train)} has no class folders; put the images of"

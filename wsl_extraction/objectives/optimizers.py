@@ -87,7 +87,10 @@ class Staircase(keras.optimizers.schedules.LearningRateSchedule):
     Raises:
       InputError: The boundaries are not in order, or a number cannot be.
     """
-    boundaries = [int(one) for one in boundaries]
+    if not all(isinstance(step, int) for step in (warmup_steps, *boundaries)):
+      raise InputError(f"Staircase has boundaries {boundaries} and "
+                       f"{warmup_steps} steps of warm-up; give whole numbers")
+    boundaries = list(boundaries)
     if boundaries != sorted(set(boundaries)) or warmup_steps < 0 or (
         boundaries and boundaries[0] < warmup_steps):
       raise InputError(f"Staircase has boundaries {boundaries} and "

@@ -126,6 +126,16 @@ def load(path: str | os.PathLike) -> keras.Model:
                      ) from error
 
 
+def cached(path: pathlib.Path) -> keras.Model | None:
+  """The model that was kept at `path`, if it is there and whole."""
+  if not path.exists():
+    return None
+  try:
+    return load(path)
+  except InputError:
+    return None  # to be made anew
+
+
 def check_fit(model: keras.Model, path: str | os.PathLike,
               input_shape: tuple[int, ...], num_classes: int) -> None:
   """Raises InputError unless the model maps [n, *input_shape] to [n, c]."""

@@ -20,9 +20,9 @@ from wsl_extraction import files
 from wsl_extraction.data.datasets import Dataset, Parts
 from wsl_extraction.data.images import printable
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import resnext
+from wsl_extraction.networks import parts, resnext
 from wsl_extraction.victims import pth
-from wsl_extraction.victims.files import load
+from wsl_extraction.victims.files import cached
 from wsl_extraction.victims.victim import (
     Surroundings,
     Victim,
@@ -91,6 +91,20 @@ class Checkpoint:
       if getattr(self, name) not in allowed:
         raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
                          f"one of {', '.join(allowed)}")
+    for name, kind in (("path", str), ("split_groups", bool),
+                       ("licence", str)):
+      if not isinstance(getattr(self, name), kind):
+        raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
+                         f"a {kind.__name__}")
+    if not parts.is_count(self.batch_size):
+      raise InputError(f"Checkpoint.batch_size is {self.batch_size!r}; give a "
+                       "whole number, 1 or more")
+    for name in ("mean", "std"):
+      given = getattr(self, name)
+      if not isinstance(given, (tuple, list)) or not all(
+          isinstance(one, (int, float)) for one in given):
+        raise InputError(f"Checkpoint.{name} is {given!r}; give a number for "
+                         "each channel")
 
   def __call__(self, dataset: Dataset, parts: Parts,
                surroundings: Surroundings) -> Victim:
@@ -102,15 +116,15 @@ class Checkpoint:
         data set has other channels or classes; the cache cannot be written.
     """
     del parts
-    content = pth.sha256(self.path)
+    checkpoint = os.path.expanduser(self.path)
+    content = pth.sha256(checkpoint)
     key = digest(content, dataset.input_shape, dataset.value_range,
                  self._settings(), self.split_groups)
     path = surroundings.cache / "victims" / f"{key}.keras"
     with _computing_in(self.precision):
-      if path.exists():
-        network = load(path)
-      else:
-        network = self._converted(dataset)
+      network = cached(path)
+      if network is None:
+        network = self._converted(checkpoint, dataset)
         with files.whole(path) as temporary:
           network.save(temporary)
     num_classes = network.output_shape[1]
@@ -124,15 +138,15 @@ class Checkpoint:
     return (self.depth, self.groups, self.width_per_group, tuple(self.mean),
             tuple(self.std), self.precision)
 
-  def _converted(self, dataset: Dataset) -> keras.Model:
-    state = pth.read(self.path)
-    design = _design(self.path, state)
+  def _converted(self, path: str, dataset: Dataset) -> keras.Model:
+    state = pth.read(path)
+    design = _design(path, state)
     design |= {name: given for name in ("depth", "groups", "width_per_group")
                if (given := getattr(self, name)) is not None}
     channels = state["conv1.weight"].shape[1]
     if channels != dataset.input_shape[2]:
       raise InputError(
-          f"the network in {self.path} takes images of {channels} channels, "
+          f"the network in {path} takes images of {channels} channels, "
           f"those of the data set have {dataset.input_shape[2]}; use a data "
           "set of the kind that it was made for")
     num_classes = state["fc.bias"].size
@@ -140,7 +154,7 @@ class Checkpoint:
     network = resnext.resnext(
         dataset.input_shape, num_classes, value_range=dataset.value_range,
         mean=self.mean, std=self.std, split_groups=self.split_groups, **design)
-    assign(network, state, self.path)
+    assign(network, state, path)
     return network
 
   def _check_classes(self, dataset: Dataset, num_classes: int) -> None:

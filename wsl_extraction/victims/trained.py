@@ -14,7 +14,7 @@ from wsl_extraction.data.datasets import Dataset, Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import training
 from wsl_extraction.objectives.objective import Student, Supervised
-from wsl_extraction.victims.files import load
+from wsl_extraction.victims.files import cached
 from wsl_extraction.victims.victim import (
     Surroundings,
     Victim,
@@ -70,10 +70,10 @@ class Trained:
                        f"{error}; mend its parameters") from error
     path = surroundings.cache / "victims" / (
         f"{self._key(network, optimizer, parts)}.keras")
-    if path.exists():
-      network = load(path)
-    else:
+    kept = cached(path)
+    if kept is None:
       self._train(network, optimizer, parts, path, surroundings)
+    network = kept or network
     return Victim(
         in_batches(network), "logits", dataset.input_shape, dataset.num_classes,
         weights_digest(network))
