@@ -1,0 +1,186 @@
+"""From an oracle to a two-layer network, or to what is known of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction.attacks.relu import certificate, normals, rest, signs
+from wsl_extraction.attacks.relu.answers import Answers
+from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.attacks.relu.refine import refine
+from wsl_extraction.attacks.relu.sketch import Sketch, draw
+from wsl_extraction.oracle import BudgetExceeded
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+  """What is known of a network.
+
+  Attributes:
+    network: In z.
+    missing: What it lacks; empty if nothing.
+    figures: What is to be said about it, by name.
+  """
+
+  network: Network
+  missing: str
+  figures: dict[str, Any]
+
+
+class Extraction:
+  """One extraction: its steps, and the best network so far."""
+
+  def __init__(self, answers: Answers, rng: np.random.Generator,
+               tolerance: float | None, held_out: int, attempts: int,
+               natural: np.ndarray):
+    self.answers, self.rng = answers, rng
+    self.tolerance, self.held_out = tolerance, held_out
+    self.attempts, self.natural = attempts, natural
+    d, k = answers.region.features, answers.width
+    self.network = Network(np.zeros((0, d)), np.zeros(0), np.zeros((0, k)),
+                           np.zeros((d, k)), np.zeros(k))
+    self.figures: dict[str, Any] = {}
+
+  def __call__(self) -> Found:
+    try:
+      missing = self._run()
+    except BudgetExceeded as error:
+      missing = f"the budget ended while it was {self.stage}: {error}"
+    self.figures["hidden_units"] = self.network.units
+    return Found(self.network, missing, self.figures)
+
+  def _run(self) -> str:
+    self.stage = "measuring how precise answers are"
+    if missing := self._precision():
+      return missing
+    missing = "nothing was tried"
+    for attempt in range(self.attempts):
+      missing = self._attempt(attempt)
+      if not missing:
+        break
+    return missing
+
+  def _precision(self) -> str:
+    """Looks at short straight pieces: how far from straight are answers?"""
+    answers, d = self.answers, self.answers.region.features
+    starts = 0.1 * self.rng.standard_normal((3, d)) / np.sqrt(d)
+    step = 1e-3 * self.rng.standard_normal((3, d)) / np.sqrt(d)
+    points = starts[:, None] + np.arange(3)[:, None] * step[:, None]
+    again = answers(np.concatenate([points.reshape(-1, d), points[0]]))
+    size = max(float(np.abs(again).max()), 1e-300)
+    given = again[:9].reshape(3, 3, -1)
+    bent = given[:, 0] - 2 * given[:, 1] + given[:, 2]
+    bent = np.median(np.sqrt((bent**2).mean(axis=1) / 6)) / size
+    decimals = answers.oracle.decimals
+    rounded = 0.0 if decimals is None else 10.0**-decimals
+    self.constant = given.mean(axis=(0, 1))
+    self.network = dataclasses.replace(self.network, constant=self.constant)
+    if (again[9:] != again[:3]).any():
+      return ("one and the same input got different answers, up to "
+              f"{np.abs(again[9:] - again[:3]).max():.1e} apart; the oracle "
+              "is not deterministic")
+    answers.floor = answers.noise * size + rounded
+    if bent > max(1e-5, 3 * rounded / size):
+      return (f"answers on a straight line of length 0.001 bend by {bent:.1e} "
+              "of their size: they are noisy, or of no network of ReLU units")
+    answers.noise = max(answers.noise, 3 * bent if not rounded else 0.0)
+    answers.floor = max(answers.floor, answers.noise * size)
+    self.figures["answers_precise_to"] = answers.floor / size
+    return ""
+
+  def _attempt(self, attempt: int) -> str:
+    answers, rng = self.answers, self.rng
+    along = rng.standard_normal(answers.region.features)
+    if answers.region.box is not None:
+      along = np.sign(along) * rng.uniform(0.8, 1.0, len(along))
+    along /= np.linalg.norm(along)
+    self.stage = "searching a line"
+    sketch = draw(answers, along, rng, confirm=attempt > 0)
+    self._partial(sketch)
+    if sketch.loss > 1e5 and attempt + 1 < self.attempts:
+      return ("rows in a plane do not fit: "
+              f"{sketch.loss:.1e} times what answers are precise to")
+    self.stage = "measuring Jacobians"
+    bases = normals.choose(sketch, answers, rng)
+    small = self._small(sketch.network.units)
+    network, share = normals.measure(answers, sketch, bases, rng, small)
+    self.network = network
+    if share < 1:
+      raise BudgetExceeded(f"{100 * share:.0f} % of directions were measured")
+    self.figures.update(_of_signs(sketch.signs))
+    if not sketch.signs.integral:
+      self._turn()
+    if small and answers.noise > 1e-12:
+      self._refine()
+    return self._certify(sketch)
+
+  def _partial(self, sketch: Sketch) -> None:
+    network, basis = sketch.network, sketch.basis
+    self.network = Network(
+        network.normals @ basis, network.offsets, network.outer,
+        basis.T @ network.linear, network.constant)
+
+  def _small(self, units: int) -> bool:
+    d, k = self.answers.region.features, self.answers.width
+    return units * (d + 1 + k) + k * (d + 1) <= 5500
+
+  def _turn(self) -> None:
+    found = signs.solve(self.network)
+    self.network = found.network
+    self.figures.update(_of_signs(found))
+
+  def _refine(self) -> None:
+    points, outputs = self.answers.kept()
+    errors = self.answers.errors(outputs)
+    linear = bool(np.abs(self.network.linear).max(initial=0))
+    self.network = refine(self.network, points, outputs, errors, linear)
+
+  def _certify(self, sketch: Sketch) -> str:
+    self.stage = "checking on fresh rows"
+    answers = self.answers
+    tolerance = self._tolerance()
+    for _ in range(8):
+      integral = not np.abs(self.network.linear).max(initial=0)
+      check = certificate.held_out(
+          answers, self.network, self._fresh(1 if integral else 3), tolerance)
+      self.figures |= {"held_out_rows": len(check.points),
+                       "held_out_error": check.error}
+      if not check.wrong.any():
+        return ""
+      if not answers.region.bounded:
+        break
+      wrong = check.points[check.wrong]
+      more = rest.more_units(
+          answers, self.network, wrong[np.argmin(np.abs(
+              np.linalg.norm(wrong, axis=1) - 1))], self.rng)
+      if more.units == self.network.units:
+        break
+      self.network = more
+      if self._small(more.units):
+        self._refine()
+      if not integral:
+        self._turn()
+    return (f"{self.network.units} units were found, and "
+            f"{check.wrong.sum()} of {len(check.points)} fresh rows are off by "
+            f"up to {check.error:.1e}")
+
+  def _tolerance(self) -> float:
+    if self.tolerance is not None:
+      return self.tolerance
+    precise = self.figures["answers_precise_to"]
+    return max(1e-9, 300 * precise)
+
+  def _fresh(self, times: int) -> np.ndarray:
+    count = times * self.held_out
+    natural = self.natural
+    some = natural[self.rng.permutation(len(natural))[:count // 3]]
+    return np.concatenate(
+        [self.answers.region.sample(count - len(some), self.rng), some])
+
+
+def _of_signs(found: signs.Signs) -> dict[str, Any]:
+  return {"signs_from_integers": found.distance,
+          "remainder": found.remainder, "signs_integral": found.integral}

@@ -1,0 +1,185 @@
+"""Finding every kink of a piecewise linear function on a line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+_LOOSE = 40.0  # how many errors apart two numbers count as different
+_WIDTH = 0.1  # of a probe, beside the distance to its neighbour
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kinks:
+  """What was found on a line.
+
+  Attributes:
+    at: float64 [h]: where, in order.
+    jumps: float64 [h, K]: by how much the slope changes.
+    values: float64 [h + 1, K]: of each linear piece, continued to 0.
+    slopes: float64 [h + 1, K].
+    merged: bool [h]: several kinks too near each other to be told apart.
+  """
+
+  at: np.ndarray
+  jumps: np.ndarray
+  values: np.ndarray
+  slopes: np.ndarray
+  merged: np.ndarray
+
+
+class LineSearch:
+  """Searches t -> ask(t) on the range of a grid, breadth first.
+
+  A probe is a pair of rows near each other: it gives the function's value and
+  slope. Between two probes there is nothing if their tangents are one line,
+  and a single kink if their tangents meet, in all outputs at the same place.
+  Otherwise a probe is put where the tangents come nearest to each other.
+  """
+
+  def __init__(self, ask: Callable[[np.ndarray], np.ndarray],
+               errors: Callable[[np.ndarray], np.ndarray],
+               rng: np.random.Generator, confirm: bool):
+    self.ask, self.errors, self.rng = ask, errors, rng
+    self.confirm = confirm
+    self.t = np.zeros(0)
+    self.checked: dict[tuple[float, float], bool] = {}
+
+  def __call__(self, grid: np.ndarray, resolution: float,
+               rounds: int = 200) -> Kinks:
+    """Finds the kinks in a range.
+
+    Args:
+      grid: [m] where to look first, in order.
+      resolution: Kinks nearer to each other are merged, in units of t / its
+        own size or 1.
+    """
+    near = np.minimum(np.diff(grid, prepend=-np.inf),
+                      np.diff(grid, append=np.inf))
+    self._insert(grid, _WIDTH * near)
+    for _ in range(rounds):
+      if not self._step(resolution):
+        break
+    return self._result(resolution)
+
+  def _insert(self, t: np.ndarray, width: np.ndarray) -> None:
+    width = (t + width) - t
+    both = self.ask(np.concatenate([t, t + width]))
+    y, end = both[:len(t)], both[len(t):]
+    if not len(self.t):
+      self.t, self.w, self.y, self.s, self.e = (
+          t, width, y, (end - y) / width[:, None],
+          self.errors(np.maximum(np.abs(y), np.abs(end))))
+      return
+    order = np.argsort(np.concatenate([self.t, t]), kind="stable")
+    for name, new in (("t", t), ("w", width), ("y", y),
+                      ("s", (end - y) / width[:, None]),
+                      ("e", self.errors(np.maximum(np.abs(y), np.abs(end))))):
+      both = np.concatenate([getattr(self, name), new])
+      setattr(self, name, both[order])
+
+  def _compare(self):
+    """For each interval: whether straight, whether one kink, and where."""
+    gap = np.diff(self.t)
+    steep = 2 * self.e / self.w
+    a = self.y[:-1] - self.y[1:] + self.s[1:] * gap[:, None]
+    b = self.s[:-1] - self.s[1:]
+    off = np.abs(self.y[1:] - self.y[:-1] - self.s[:-1] * gap[:, None])
+    both = self.e[:-1] + self.e[1:]
+    straight = ((np.abs(b).max(1) <= _LOOSE * (steep[:-1] + steep[1:]))
+                & (off.max(1) <= _LOOSE * (both + steep[:-1] * gap)))
+    size = np.maximum((b * b).sum(1), 1e-300)
+    at = -(a * b).sum(1) / size
+    rest = np.abs(a + b * at[:, None]).max(1)
+    inside = (at >= 0) & (at <= gap)
+    allowed = both + steep[:-1] * np.abs(at) + steep[1:] * np.abs(gap - at)
+    meets = inside & (rest <= _LOOSE * allowed)
+    return gap, straight, meets & ~straight, at
+
+  def _step(self, resolution: float) -> bool:
+    gap, straight, meets, at = self._compare()
+    # A kink at the end of a probe lies inside the probe, most likely.
+    left = meets & (at <= self.w[:-1] * 1.02)
+    right = meets & (at >= gap - 0.02 * np.minimum(self.w[1:], gap))
+    size = np.maximum(1, np.abs(self.t))
+    size = np.maximum(size[:-1], size[1:])
+    tiny = gap <= resolution * size
+    bad = np.zeros(len(self.t), bool)
+    bad[:-1] |= left & ~tiny
+    bad[1:] |= right & ~tiny
+    bad &= self.w > 1e-3 * resolution * np.maximum(1, np.abs(self.t))
+    split = ~straight & ~meets & ~tiny
+    if self.confirm or self.y.shape[1] == 1:
+      split |= self._unconfirmed(meets & ~tiny, at)
+    if not bad.any() and not split.any():
+      return False
+    t = [self._between(i, gap[i], at[i]) for i in np.flatnonzero(split)]
+    near = [min(x - self.t[i], self.t[i + 1] - x)
+            for x, i in zip(t, np.flatnonzero(split), strict=True)]
+    again, width = self.t[bad], self.w[bad] / 50
+    for name in ("t", "w", "y", "s", "e"):
+      setattr(self, name, getattr(self, name)[~bad])
+    self._insert(np.concatenate([t, again]),
+                 np.concatenate([_WIDTH * np.array(near), width]))
+    return True
+
+  def _unconfirmed(self, meets: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Looks left and right of where tangents meet: is that the kink?"""
+    new = [i for i in np.flatnonzero(meets)
+           if (self.t[i], self.t[i + 1]) not in self.checked]
+    if new:
+      new = np.array(new)
+      gap = self.t[new + 1] - self.t[new]
+      where = self.t[new] + at[new]
+      step = 1e-6 * gap
+      given = self.ask(np.concatenate([where - step, where + step]))
+      steep = 2 * self.e / self.w
+      for side, i in ((0, new), (1, new + 1)):
+        points = where + (2 * side - 1) * step
+        far = points - self.t[i]
+        told = self.y[i] + self.s[i] * far[:, None]
+        found = given[side * len(new):(side + 1) * len(new)]
+        fits = np.abs(told - found).max(1) <= _LOOSE * (
+            self.e[new] + self.e[new + 1] + steep[i] * np.abs(far))
+        for j, ok in zip(new, fits, strict=True):
+          key = self.t[j], self.t[j + 1]
+          self.checked[key] = self.checked.get(key, True) and bool(ok)
+    wrong = np.zeros(len(meets), bool)
+    for i in np.flatnonzero(meets):
+      wrong[i] = not self.checked[self.t[i], self.t[i + 1]]
+    return wrong
+
+  def _between(self, i: int, gap: float, at: float) -> float:
+    left, right = self.t[i], self.t[i + 1]
+    if 0.05 * gap < at < 0.95 * gap and self.rng.random() < 0.8:
+      return left + at
+    if left * right > 0 and max(left / right, right / left) > 4:
+      return np.sign(left) * np.sqrt(left * right)
+    return left + gap * self.rng.uniform(0.3, 0.7)
+
+  def _result(self, resolution: float) -> Kinks:
+    gap, straight, meets, at = self._compare()
+    del gap, at
+    ends = np.flatnonzero(~straight)
+    pieces = np.split(np.arange(len(self.t)), ends + 1)
+    values, slopes = zip(*map(self._line, pieces), strict=True)
+    values, slopes = np.array(values), np.array(slopes)
+    jumps, offs = np.diff(slopes, axis=0), np.diff(values, axis=0)
+    size = np.maximum((jumps * jumps).sum(1), 1e-300)
+    return Kinks(-(offs * jumps).sum(1) / size, jumps, values, slopes,
+                 ~meets[ends])
+
+  def _line(self, probes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The line through the rows of some probes: value at 0 and slope."""
+    t = np.concatenate([self.t[probes], self.t[probes] + self.w[probes]])
+    y = np.concatenate([self.y[probes], self.y[probes]
+                        + self.s[probes] * self.w[probes][:, None]])
+    e = np.tile(self.e[probes], 2)
+    weight = 1 / e**2
+    middle = (weight @ t) / weight.sum()
+    mean = (weight @ y) / weight.sum()
+    slope = ((weight * (t - middle)) @ (y - mean)) / (
+        weight @ (t - middle)**2)
+    return mean - slope * middle, slope

@@ -1,0 +1,185 @@
+"""The normals of all units, from Jacobians at as few base points as can be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from wsl_extraction.attacks.relu import slopes
+from wsl_extraction.attacks.relu.answers import Answers
+from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.attacks.relu.region import Region
+from wsl_extraction.attacks.relu.sketch import Sketch
+from wsl_extraction.oracle import BudgetExceeded
+
+_CONDITION = 150.0  # beyond which another base point is taken
+_CROSSED = 0.95  # of the way to a unit's kink
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bases:
+  """Base points z of Jacobians.
+
+  Attributes:
+    points: float64 [m, d].
+    before: float64 [m, h]: what units see there, before the ReLU.
+    steps: float64 [m]: how far to go from there.
+    coefficients: float64 [m, K, p]: see `slopes.Slopes`.
+  """
+
+  points: np.ndarray
+  before: np.ndarray
+  steps: np.ndarray
+  coefficients: np.ndarray
+
+
+def choose(sketch: Sketch, answers: Answers,
+           rng: np.random.Generator) -> Bases:
+  """Chooses base points in the plane of a sketch.
+
+  Where all units are known they may lie anywhere in the plane, where the
+  nearest kink is far; otherwise on the line, which crosses no other unit.
+  """
+  network, region = sketch.network, answers.region
+  complete = sketch.signs.integral or not region.bounded
+  if complete and region.box is None:
+    where, careful = _anywhere(network, region, rng), 5.0
+  else:
+    where, careful = np.zeros((len(sketch.places), len(sketch.basis))), 1e3
+    where[:, 0] = sketch.places
+  before = network.before(where)
+  usual = np.sqrt((network.normals**2).mean(axis=1))
+  room = np.array([region.room(z) for z in where @ sketch.basis])
+  room *= np.sqrt(region.features / 2) if region.box is not None else 1
+  room = np.minimum(room, 1e3 * np.maximum(
+      1, np.linalg.norm(where, axis=1)))
+  steps = np.minimum(
+      (np.abs(before) / usual).min(axis=1, initial=np.inf) / careful,
+      0.5 * room)
+  size = np.maximum(1, np.linalg.norm(where, axis=1))
+  made = slopes.coefficients(
+      before > 0, network.outer, not sketch.signs.integral)
+  if not complete:
+    return Bases(where @ sketch.basis, before, steps, made)
+  best = np.argsort(-steps / size, kind="stable")[:400]
+  where, before, steps, made, size = (
+      array[best] for array in (where, before, steps, made, size))
+  chosen = _enough(made, steps / size, answers)
+  return Bases(where[chosen] @ sketch.basis, before[chosen], steps[chosen],
+               made[chosen])
+
+
+def _anywhere(network: Network, region: Region,
+              rng: np.random.Generator) -> np.ndarray:
+  where = rng.standard_normal((1500, network.normals.shape[1]))
+  length = min(30.0, region.radius / 3)
+  return where * (length / np.linalg.norm(where, axis=1))[:, None]
+
+
+def _enough(made: np.ndarray, quality: np.ndarray,
+            answers: Answers) -> np.ndarray:
+  """As few base points as determine the unknowns well."""
+  _, k, p = made.shape
+  fewest = -(-p // k)
+  most = fewest + 2
+  if answers.noise > 1e-12:
+    fewest, most = fewest + 1, fewest + max(2, fewest // 2)
+  order = slopes.best_bases(made, quality, min(most, len(made)))
+  if k == 1:
+    return order[:fewest]
+  for count in range(fewest, len(order)):
+    some = (made * quality[:, None, None])[order[:count]].reshape(-1, p)
+    some = some / np.maximum(np.linalg.norm(some, axis=0), 1e-300)
+    values = np.linalg.svd(some, compute_uv=False)
+    if values[-1] > values[0] / _CONDITION:
+      return order[:count]
+  return order
+
+
+def measure(answers: Answers, sketch: Sketch, bases: Bases,
+            rng: np.random.Generator, keep: bool) -> tuple[Network, float]:
+  """Asks for the Jacobians and solves for the network.
+
+  Args:
+    keep: Whether the rows are remembered.
+
+  Returns:
+    The network on all of z, and the share of directions that were had before
+    the budget ended. In the others normals are those of the sketch.
+  """
+  turned = slopes.directions(answers.region.features, rng)
+  start, found = _slopes(answers, bases, turned, keep)
+  had = found.shape[1]
+  weights = bases.steps / answers.errors(start)
+  system = slopes.Slopes(bases.coefficients, weights)
+  unknown = system.solve(found)[0]
+  steps = np.repeat(bases.steps[:, None], had, axis=1)
+  for _ in range(6):
+    crossed = _crossed(unknown, bases, steps)
+    if not crossed.any():
+      break
+    steps[crossed] /= 5
+    m, j = np.nonzero(crossed)
+    try:
+      given = answers(
+          bases.points[m] + steps[m, j][:, None] * turned[j], keep)
+    except BudgetExceeded:
+      had = min(had, j.min())
+      break
+    found[m, j] = (given - start[m]) / steps[m, j][:, None]
+    unknown = system.solve(found)[0]
+  return _whole(sketch, unknown[:, :had], turned[:had]), had / len(turned)
+
+
+def _slopes(answers: Answers, bases: Bases, turned: np.ndarray,
+            keep: bool) -> tuple[np.ndarray, np.ndarray]:
+  """Outputs [m, K] at base points, slopes [m, q, K] in q directions."""
+  m, d = bases.points.shape
+  start = answers(bases.points, keep)
+  parts, done, size = [], 0, max(1, answers.batch // m)
+  while done < d:
+    some = turned[done:done + size]
+    points = bases.points[:, None] + bases.steps[:, None, None] * some
+    try:
+      given = answers(points.reshape(-1, d), keep)
+    except BudgetExceeded:
+      if size == 1:
+        break
+      size //= 2
+      continue
+    given = given.reshape(m, len(some), -1)
+    parts.append((given - start[:, None]) / bases.steps[:, None, None])
+    done += len(some)
+  if not parts:
+    return start, np.zeros((m, 0, answers.width))
+  return start, np.concatenate(parts, axis=1)
+
+
+def _crossed(unknown: np.ndarray, bases: Bases,
+             steps: np.ndarray) -> np.ndarray:
+  """bool [m, q]: which rows lie behind a kink."""
+  crossed = np.zeros(steps.shape, bool)
+  h = bases.before.shape[1]
+  for m, before in enumerate(bases.before):
+    change = unknown[:h] * steps[m]
+    # Upwards it takes a unit on, downwards one off: the others go away.
+    toward = -change * np.sign(before)[:, None]
+    crossed[m] = (toward > _CROSSED * np.abs(before)[:, None]).any(axis=0)
+  return crossed
+
+
+def _whole(sketch: Sketch, unknown: np.ndarray, turned: np.ndarray) -> Network:
+  network, h = sketch.network, sketch.network.units
+  normals = unknown[:h] @ turned
+  linear = sketch.basis.T @ network.linear
+  if unknown.shape[0] > h:
+    linear = (unknown[h:] @ turned).T
+  if len(turned) < turned.shape[1]:
+    # The plane is known, the rest only as far as it was asked for.
+    inside = sketch.basis.T @ sketch.basis
+    rest = np.eye(len(inside)) - inside
+    normals = network.normals @ sketch.basis + normals @ rest
+    linear = sketch.basis.T @ network.linear + rest @ linear
+  return Network(normals, network.offsets, network.outer, linear,
+                 network.constant)

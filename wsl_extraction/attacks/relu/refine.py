@@ -1,0 +1,110 @@
+"""Gauss-Newton on all rows at once, for networks of few parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+from wsl_extraction.attacks.relu.network import Network
+
+
+def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
+           errors: np.ndarray, with_linear: bool, rounds: int = 8,
+           ridge: float = 1e-13) -> Network:
+  """Fits all parameters to what is known, from a good start.
+
+  The Jacobian of the residuals is never formed: its Gram matrix is made of
+  small products, since the K outputs share units and rows.
+
+  Args:
+    network: With d inputs, h units, K outputs.
+    points: float64 [n, d].
+    outputs: float64 [n, K].
+    errors: float64 [n]: how far each row may be off; weighs it.
+    with_linear: Whether the linear part is fitted too.
+    rounds: At most so many steps.
+    ridge: Of the scaled Gram matrix; holds the scale of each unit, on which
+      the function does not depend.
+  """
+  best, least, factor, pattern = network, np.inf, None, None
+  for _ in range(rounds):
+    wrong = (outputs - network(points)) / errors[:, None]
+    loss = float(np.sqrt(np.mean(wrong**2)))
+    if not loss < least:
+      break
+    improved = loss < 0.5 * least
+    best, least = network, loss
+    if not improved and loss < 1:
+      break
+    on = network.before(points) > 0
+    system = _System(network, points, on, 1 / errors, with_linear)
+    if pattern is None or (on != pattern).any():
+      factor, pattern = system.factor(ridge), on
+    network = system.moved(factor, wrong)
+  return best
+
+
+class _System:
+  """The normal equations at one network."""
+
+  def __init__(self, network: Network, points: np.ndarray, on: np.ndarray,
+               weights: np.ndarray, with_linear: bool):
+    n, d = points.shape
+    self.network = network
+    ones = np.column_stack([points, np.ones(n)]) * weights[:, None]
+    self.extended = ones if with_linear else ones[:, d:]
+    self.active = network.before(points) * on * weights[:, None]
+    self.moving = (on[:, :, None] * ones[:, None, :]).reshape(n, -1)
+
+  def factor(self, ridge: float):
+    h, k = self.network.outer.shape
+    d1 = self.moving.shape[1] // max(h, 1)
+    outer = self.network.outer
+    e = self.extended.shape[1]
+    sizes = k * h, h * d1, k * e
+    a, m, x = np.cumsum([0, *sizes])[:3]
+    gram = np.zeros((sum(sizes),) * 2)
+    weights = np.repeat(outer, d1, axis=0)  # [h * d1, K]
+    inner = self.moving.T @ self.moving
+    together = np.repeat(np.repeat(outer @ outer.T, d1, 0), d1, 1)
+    gram[m:m + h * d1, m:m + h * d1] = inner * together
+    same, cross = self.active.T @ self.active, self.active.T @ self.moving
+    lift = self.extended.T @ self.moving
+    tied = self.active.T @ self.extended
+    flat = self.extended.T @ self.extended
+    for i in range(k):
+      u, v = slice(a + i * h, a + (i + 1) * h), slice(x + i * e, x + (i + 1) * e)
+      gram[u, u], gram[v, v], gram[u, v] = same, flat, tied
+      gram[v, u] = tied.T
+      gram[u, m:m + h * d1] = cross * weights[:, i]
+      gram[m:m + h * d1, u] = gram[u, m:m + h * d1].T
+      gram[v, m:m + h * d1] = lift * weights[:, i]
+      gram[m:m + h * d1, v] = gram[v, m:m + h * d1].T
+    diagonal = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    gram /= diagonal[:, None] * diagonal
+    while True:
+      try:
+        np.fill_diagonal(gram, 1 + ridge)
+        return scipy.linalg.cho_factor(gram, lower=True), diagonal
+      except np.linalg.LinAlgError:
+        ridge *= 100
+
+  def moved(self, factor, wrong: np.ndarray) -> Network:
+    """One step: `wrong` are weighted residuals [n, K]."""
+    network = self.network
+    h, k = network.outer.shape
+    d1 = self.moving.shape[1] // max(h, 1)
+    pulled = (self.moving.T @ wrong).reshape(h, d1, k)
+    right = np.concatenate([
+        (self.active.T @ wrong).T.ravel(),
+        np.einsum("hdk,hk->hd", pulled, network.outer).ravel(),
+        (self.extended.T @ wrong).T.ravel()])
+    lower, diagonal = factor
+    step = scipy.linalg.cho_solve(lower, right / diagonal) / diagonal
+    outer, normals, lifted = np.split(step, [h * k, h * k + h * d1])
+    normals, lifted = normals.reshape(h, d1), lifted.reshape(k, -1).T
+    linear = network.linear + lifted[:-1] if len(lifted) > 1 else network.linear
+    return Network(network.normals + normals[:, :-1],
+                   network.offsets + normals[:, -1],
+                   network.outer + outer.reshape(k, h).T,
+                   linear, network.constant + lifted[-1])

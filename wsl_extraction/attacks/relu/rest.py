@@ -1,0 +1,67 @@
+"""Units that a network still misses, from where it is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsl_extraction.attacks.relu import slopes
+from wsl_extraction.attacks.relu.answers import Answers
+from wsl_extraction.attacks.relu.line import LineSearch
+from wsl_extraction.attacks.relu.network import Network
+
+
+def more_units(answers: Answers, network: Network, wrong: np.ndarray,
+               rng: np.random.Generator) -> Network:
+  """Adds the units between 0, where the network is right, and a point.
+
+  What the network does not explain is zero near 0, so that on the way to the
+  point it is a sum of units that were all off in the beginning.
+
+  Args:
+    answers: The oracle.
+    network: Right near 0.
+    wrong: float64 [d]: z of a point where it is wrong.
+    rng: What decides.
+
+  Raises:
+    BudgetExceeded: The budget ends first.
+  """
+  along = wrong / np.linalg.norm(wrong)
+  region, d = answers.region, len(along)
+  high = min(region.span(np.zeros(d), along)[1],
+             max(3.0, 2 * np.linalg.norm(wrong)))
+
+  def unexplained(points: np.ndarray) -> np.ndarray:
+    return answers(points) - network(points)
+
+  def errors(outputs: np.ndarray) -> np.ndarray:
+    return _spread(answers) * np.ones(len(outputs))
+
+  search = LineSearch(lambda t: unexplained(t[:, None] * along), errors, rng,
+                      True)
+  kinks = search(np.linspace(0, 0.99 * high, 8), 1e-7)
+  h, k = len(kinks.at), answers.width
+  if not h:
+    return network
+  places = slopes.cells(kinks.at, max(1, int(0.7 * k)), 0.0, 0.99 * high)[1:]
+  walls = np.concatenate([kinks.at, [0.99 * high]])
+  steps = 1e-2 * np.abs(places[:, None] - walls).min(axis=1)
+  starts = places[:, None] * along
+  base = unexplained(starts)
+  turned = slopes.directions(d, rng)
+  points = starts[:, None] + steps[:, None, None] * turned
+  found = unexplained(points.reshape(-1, d)).reshape(len(places), d, k)
+  found = (found - base[:, None]) / steps[:, None, None]
+  made = slopes.coefficients(places[:, None] > kinks.at, kinks.jumps, False)
+  unknown = slopes.Slopes(made, steps).solve(found)[0]
+  normals = unknown @ turned
+  return Network(
+      np.concatenate([network.normals, normals]),
+      np.concatenate([network.offsets, -kinks.at * (normals @ along)]),
+      np.concatenate([network.outer, kinks.jumps]), network.linear,
+      network.constant)
+
+
+def _spread(answers: Answers) -> float:
+  _, outputs = answers.kept()
+  return float(np.quantile(answers.errors(outputs), 0.9))

@@ -1,0 +1,152 @@
+"""A two-layer network on a plane: all of it in a few directions.
+
+The kinks of one line give the last layer, up to the scale of each unit. Slopes
+across the line, between its kinks, give the normals in a few directions. Those
+tell which way units look, and with them the network is known on a plane through
+the line, however many features there are besides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from wsl_extraction.attacks.relu import signs, slopes
+from wsl_extraction.attacks.relu.answers import Answers
+from wsl_extraction.attacks.relu.line import Kinks, LineSearch
+from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.attacks.relu.refine import refine
+
+_RESOLUTION = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sketch:
+  """The network on the plane z = coordinates @ basis.
+
+  Attributes:
+    basis: float64 [q, d], orthonormal; the first is along the line.
+    network: With q inputs.
+    signs: What was found out about the signs.
+    places: float64 [m]: base points on the line, apart from all kinks.
+    merged: Kinks that could not be told apart.
+    loss: The largest error on all rows in the plane, in units of what answers
+      may be off.
+  """
+
+  basis: np.ndarray
+  network: Network
+  signs: signs.Signs
+  places: np.ndarray
+  merged: int
+  loss: float
+
+
+def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
+         confirm: bool) -> Sketch:
+  """Asks for a line and what is beside it.
+
+  Args:
+    answers: The oracle.
+    along: float64 [d]: the line's direction, of length one; it goes through 0.
+    rng: What decides.
+    confirm: Whether each kink is looked at from both sides. Without it, two
+      kinks whose jumps are parallel may be taken for one.
+
+  Raises:
+    BudgetExceeded: The budget ends first.
+  """
+  region, since = answers.region, answers.batches
+  low, high = region.span(np.zeros(region.features), along)
+  search = LineSearch(lambda t: answers(t[:, None] * along), answers.errors,
+                      rng, confirm)
+  kinks = search(region.grid(low, high), _resolution(answers))
+  basis = _basis(along, _directions(len(kinks.at), answers), rng)
+  network, places = _beside(answers, kinks, basis, low, high)
+  known, found = answers.kept(since)
+  noisy = answers.noise > 1e-9
+  found_signs = signs.solve(network, *(0.3, 0.05) if noisy else ())
+  complete = found_signs.integral or not region.bounded
+  if complete:
+    _fill(answers, found_signs.network, basis, rng)
+    known, found = answers.kept(since)
+  known, errors = known @ basis.T, answers.errors(found)
+  if noisy:
+    found_signs = signs.solve(
+        refine(network, known, found, errors, True), 0.2, 0.02)
+  network = refine(found_signs.network, known, found, errors,
+                   not found_signs.integral)
+  loss = np.abs((found - network(known)) / errors[:, None]).max()
+  return Sketch(basis, network, found_signs, places, int(kinks.merged.sum()),
+                float(loss))
+
+
+def _resolution(answers: Answers) -> float:
+  return max(_RESOLUTION, 1e3 * answers.noise)
+
+
+def _directions(units: int, answers: Answers) -> int:
+  """How many directions beside the line are worth their rows."""
+  k, d = answers.width, answers.region.features
+  wanted = 10
+  if k > 1:
+    wanted = max(wanted, int(np.ceil(1.25 * units / k)) + 3)
+  return min(wanted, d - 1)
+
+
+def _basis(along: np.ndarray, count: int,
+           rng: np.random.Generator) -> np.ndarray:
+  columns = np.column_stack(
+      [along, rng.standard_normal((len(along), count))])
+  basis = np.linalg.qr(columns)[0].T
+  basis[0] = along
+  return basis
+
+
+def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
+            high: float) -> tuple[Network, np.ndarray]:
+  """Normals and linear part in the directions of `basis`, from base points."""
+  k, h = answers.width, len(kinks.at)
+  places = slopes.cells(kinks.at, max(1, int(0.7 * k)), low, high)
+  distance = _apart(places, kinks.at, low, high)
+  share = 1e-5 if answers.noise < 1e-12 else min(
+      5e-3, 30 * np.sqrt(answers.noise))
+  steps = share * distance
+  starts = places[:, None] * basis[0]
+  points = np.concatenate(
+      [starts[:, None], starts[:, None] + steps[:, None, None] * basis[1:]], 1)
+  given = answers(points.reshape(-1, basis.shape[1]))
+  errors = answers.errors(given).reshape(len(places), -1).max(1) / steps
+  given = given.reshape(len(places), len(basis), k)
+  found = (given[:, 1:] - given[:, :1]) / steps[:, None, None]
+  made = slopes.coefficients(places[:, None] > kinks.at, kinks.jumps, True)
+  unknown = slopes.Slopes(made, 1 / errors).solve(found)[0]
+  normals = np.column_stack([np.ones(h), unknown[:h]])
+  linear = np.column_stack([kinks.slopes[0], unknown[h:]]).T
+  return Network(normals, -kinks.at, kinks.jumps, linear,
+                 kinks.values[0]), places
+
+
+def _apart(places, at, low, high):
+  walls = np.concatenate([at, [low, high]])
+  return np.abs(places[:, None] - walls).min(axis=1)
+
+
+def _fill(answers: Answers, network: Network, basis: np.ndarray,
+          rng: np.random.Generator) -> None:
+  """Asks for rows all over the plane, away from all kinks."""
+  h, k = network.outer.shape
+  q = len(basis)
+  unknown = (h * (k + q) + k * (q + 1)) / k
+  more = 0.5 if answers.noise < 1e-12 else 2.0
+  count = int(np.ceil(more * unknown)) + 8
+  longest = min(10.0, answers.region.radius / 3)
+  z = rng.standard_normal((4 * count, q))
+  z /= np.linalg.norm(z, axis=1)[:, None]
+  z *= np.resize(longest * np.array([0.1, 0.3, 1.0]), len(z))[:, None]
+  z = z[answers.region.contains(z @ basis)]
+  if h:
+    room = np.abs(network.before(z)) / np.linalg.norm(network.normals, axis=1)
+    z = z[np.argsort(-room.min(axis=1) / np.linalg.norm(z, axis=1))]
+  answers(z[:count] @ basis)
