@@ -43,7 +43,8 @@ class Experiment:
     k: At top_k, how many classes.
     decimals: The oracle rounds what it reveals to so many; None does not.
     dtype: The type of what it reveals; None is the victim's own.
-    budget: The queries that the attack may spend; None is the whole pool.
+    budget: The queries that the attack may spend; None is the whole
+      pool, or no limit for an attack that makes up its queries.
     image_size: For data sets whose images differ in size: pixels a side.
     streamed: Images stay files, and are decoded when they are needed: for data
       sets that are larger than memory, and for `Learning.crop`.
@@ -124,7 +125,8 @@ class Experiment:
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
       raise InputError(f"there is no transfer set {self.transfer_set}; write "
                        "it with `python -m wsl_extraction.label`")
-    if self.budget is not None and self.budget > len(parts.pool):
+    if self.attack.asks_pool and self.budget is not None and (
+        self.budget > len(parts.pool)):
       raise InputError(f"Experiment.budget is {self.budget}, more than the "
                        f"pool of {len(parts.pool)}; lower it or raise "
                        "Split.pool")

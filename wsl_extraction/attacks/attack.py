@@ -61,6 +61,8 @@ class Surroundings:
     placement: The devices and processes that train, `distribution.place`. All
       processes run the attack. The first one alone asks and writes; the others
       have an oracle that gives the answers which the first one got.
+    progress: Called by attacks that train nothing with what they are doing and
+      the rows that were asked so far.
   """
 
   value_range: tuple[float, float] = (0.0, 255.0)
@@ -71,6 +73,7 @@ class Surroundings:
   compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   read: Callable[[Any], Iterable[Any]] | None = None
   placement: Placement = ONE_DEVICE
+  progress: Callable[[str, int], None] = lambda stage, rows: None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,11 @@ class Attack(abc.ABC):
   def reads_labels(self) -> bool:
     """Whether it is a baseline that reads the pool's labels."""
     return False
+
+  @property
+  def asks_pool(self) -> bool:
+    """Whether it asks about the pool's examples, not about inputs of its own."""
+    return True
 
   @abc.abstractmethod
   def check(self, oracle: Oracle, pool: Examples) -> None:

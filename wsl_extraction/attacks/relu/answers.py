@@ -29,6 +29,7 @@ class Answers:
 
   def __init__(self, oracle: Oracle, region: Region, batch: int,
                progress: Callable[[int], None] = lambda rows: None):
+    """Asks `oracle`, `batch` rows at a time; tells `progress` the rows."""
     self.oracle, self.region, self.batch = oracle, region, batch
     self.progress = progress
     self.logits = oracle.access == Access.LOGITS
@@ -63,8 +64,13 @@ class Answers:
         self._outputs.append(parts[-1])
     return np.concatenate(parts) if parts else np.zeros((0, self.width))
 
+  def forget(self) -> None:
+    """Keeps none of the rows so far."""
+    self._points, self._outputs = [], []
+
   def _read(self, values: np.ndarray) -> np.ndarray:
-    self.noise = max(self.noise, float(np.finfo(values.dtype).eps))
+    if values.dtype != np.float64:
+      self.noise = max(self.noise, float(np.finfo(values.dtype).eps))
     values = values.astype(np.float64)
     if self.logits:
       return values

@@ -37,7 +37,8 @@ def held_out(answers: Answers, network: Network, points: np.ndarray,
   told = np.isfinite(given).all(axis=1)
   points, given = points[told], given[told]
   off = np.abs(given - network(points)).max(axis=1)
-  near = np.linalg.norm(points, axis=1) <= 3
+  region = answers.region
+  near = np.linalg.norm(points - region.data, axis=1) <= 3 * region.unit
   usual = np.abs(given[near]).max(initial=0) or np.abs(given).max(initial=0)
   relative = off / np.maximum(
       np.abs(given).max(axis=1), max(usual, np.finfo(np.float64).tiny))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wsl_extraction.attacks.relu import certificate, normals, rest, signs
+from wsl_extraction.attacks.relu import certificate, normals, rest, setting, signs
 from wsl_extraction.attacks.relu.answers import Answers
 from wsl_extraction.attacks.relu.network import Network
 from wsl_extraction.attacks.relu.refine import refine
@@ -35,11 +35,11 @@ class Extraction:
 
   def __init__(self, answers: Answers, rng: np.random.Generator,
                tolerance: float | None, held_out: int, attempts: int,
-               natural: np.ndarray):
+               data: np.ndarray, size: float):
     self.answers, self.rng = answers, rng
     self.tolerance, self.held_out = tolerance, held_out
-    self.attempts, self.natural = attempts, natural
-    d, k = answers.region.features, answers.width
+    self.attempts, self.data, self.size = attempts, data, size
+    d, k = data.shape[1], answers.width
     self.network = Network(np.zeros((0, d)), np.zeros(0), np.zeros((0, k)),
                            np.zeros((d, k)), np.zeros(k))
     self.figures: dict[str, Any] = {}
@@ -54,42 +54,17 @@ class Extraction:
 
   def _run(self) -> str:
     self.stage = "measuring how precise answers are"
-    if missing := self._precision():
-      return missing
+    precision = setting.settle(
+        self.answers, self.data.mean(axis=0), self.size, self.rng)
+    self.figures["precision"] = precision.relative
+    if precision.missing:
+      return precision.missing
     missing = "nothing was tried"
     for attempt in range(self.attempts):
       missing = self._attempt(attempt)
       if not missing:
         break
     return missing
-
-  def _precision(self) -> str:
-    """Looks at short straight pieces: how far from straight are answers?"""
-    answers, d = self.answers, self.answers.region.features
-    starts = 0.1 * self.rng.standard_normal((3, d)) / np.sqrt(d)
-    step = 1e-3 * self.rng.standard_normal((3, d)) / np.sqrt(d)
-    points = starts[:, None] + np.arange(3)[:, None] * step[:, None]
-    again = answers(np.concatenate([points.reshape(-1, d), points[0]]))
-    size = max(float(np.abs(again).max()), 1e-300)
-    given = again[:9].reshape(3, 3, -1)
-    bent = given[:, 0] - 2 * given[:, 1] + given[:, 2]
-    bent = np.median(np.sqrt((bent**2).mean(axis=1) / 6)) / size
-    decimals = answers.oracle.decimals
-    rounded = 0.0 if decimals is None else 10.0**-decimals
-    self.constant = given.mean(axis=(0, 1))
-    self.network = dataclasses.replace(self.network, constant=self.constant)
-    if (again[9:] != again[:3]).any():
-      return ("one and the same input got different answers, up to "
-              f"{np.abs(again[9:] - again[:3]).max():.1e} apart; the oracle "
-              "is not deterministic")
-    answers.floor = answers.noise * size + rounded
-    if bent > max(1e-5, 3 * rounded / size):
-      return (f"answers on a straight line of length 0.001 bend by {bent:.1e} "
-              "of their size: they are noisy, or of no network of ReLU units")
-    answers.noise = max(answers.noise, 3 * bent if not rounded else 0.0)
-    answers.floor = max(answers.floor, answers.noise * size)
-    self.figures["answers_precise_to"] = answers.floor / size
-    return ""
 
   def _attempt(self, attempt: int) -> str:
     answers, rng = self.answers, self.rng
@@ -135,6 +110,10 @@ class Extraction:
   def _refine(self) -> None:
     points, outputs = self.answers.kept()
     errors = self.answers.errors(outputs)
+    # Rows behind a unit that is still missing would spoil the others.
+    off = np.abs(outputs - self.network(points)).max(axis=1)
+    fit = off <= np.maximum(1e-5 * np.abs(outputs).max(axis=1), 1e3 * errors)
+    points, outputs, errors = points[fit], outputs[fit], errors[fit]
     linear = bool(np.abs(self.network.linear).max(initial=0))
     self.network = refine(self.network, points, outputs, errors, linear)
 
@@ -170,13 +149,13 @@ class Extraction:
   def _tolerance(self) -> float:
     if self.tolerance is not None:
       return self.tolerance
-    precise = self.figures["answers_precise_to"]
-    return max(1e-9, 300 * precise)
+    precision = self.figures["precision"]
+    return max(1e-9, min(300 * precision, 1e-4), 3 * precision)
 
   def _fresh(self, times: int) -> np.ndarray:
     count = times * self.held_out
-    natural = self.natural
-    some = natural[self.rng.permutation(len(natural))[:count // 3]]
+    some = self.data[self.rng.permutation(len(self.data))[:count // 3]]
+    some = self.answers.region.points(some)
     return np.concatenate(
         [self.answers.region.sample(count - len(some), self.rng), some])
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-_LOOSE = 40.0  # how many errors apart two numbers count as different
-_WIDTH = 0.1  # of a probe, beside the distance to its neighbour
+# How many errors apart two numbers count as different; how wide a probe is,
+# beside the distance to its neighbour; how near a kink it is confirmed. Where
+# answers are precise the first may be large, the others small.
+_PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,9 +43,10 @@ class LineSearch:
 
   def __init__(self, ask: Callable[[np.ndarray], np.ndarray],
                errors: Callable[[np.ndarray], np.ndarray],
-               rng: np.random.Generator, confirm: bool):
+               rng: np.random.Generator, confirm: bool, noisy: bool = False):
     self.ask, self.errors, self.rng = ask, errors, rng
     self.confirm = confirm
+    self.loose, self.width, self.near = _NOISY if noisy else _PRECISE
     self.t = np.zeros(0)
     self.checked: dict[tuple[float, float], bool] = {}
 
@@ -58,7 +61,7 @@ class LineSearch:
     """
     near = np.minimum(np.diff(grid, prepend=-np.inf),
                       np.diff(grid, append=np.inf))
-    self._insert(grid, _WIDTH * near)
+    self._insert(grid, self.width * near)
     for _ in range(rounds):
       if not self._step(resolution):
         break
@@ -88,14 +91,14 @@ class LineSearch:
     b = self.s[:-1] - self.s[1:]
     off = np.abs(self.y[1:] - self.y[:-1] - self.s[:-1] * gap[:, None])
     both = self.e[:-1] + self.e[1:]
-    straight = ((np.abs(b).max(1) <= _LOOSE * (steep[:-1] + steep[1:]))
-                & (off.max(1) <= _LOOSE * (both + steep[:-1] * gap)))
+    straight = ((np.abs(b).max(1) <= self.loose * (steep[:-1] + steep[1:]))
+                & (off.max(1) <= self.loose * (both + steep[:-1] * gap)))
     size = np.maximum((b * b).sum(1), 1e-300)
     at = -(a * b).sum(1) / size
     rest = np.abs(a + b * at[:, None]).max(1)
     inside = (at >= 0) & (at <= gap)
     allowed = both + steep[:-1] * np.abs(at) + steep[1:] * np.abs(gap - at)
-    meets = inside & (rest <= _LOOSE * allowed)
+    meets = inside & (rest <= self.loose * allowed)
     return gap, straight, meets & ~straight, at
 
   def _step(self, resolution: float) -> bool:
@@ -122,7 +125,7 @@ class LineSearch:
     for name in ("t", "w", "y", "s", "e"):
       setattr(self, name, getattr(self, name)[~bad])
     self._insert(np.concatenate([t, again]),
-                 np.concatenate([_WIDTH * np.array(near), width]))
+                 np.concatenate([self.width * np.array(near), width]))
     return True
 
   def _unconfirmed(self, meets: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -133,7 +136,7 @@ class LineSearch:
       new = np.array(new)
       gap = self.t[new + 1] - self.t[new]
       where = self.t[new] + at[new]
-      step = 1e-6 * gap
+      step = self.near * np.minimum(at[new], gap - at[new])
       given = self.ask(np.concatenate([where - step, where + step]))
       steep = 2 * self.e / self.w
       for side, i in ((0, new), (1, new + 1)):
@@ -141,7 +144,7 @@ class LineSearch:
         far = points - self.t[i]
         told = self.y[i] + self.s[i] * far[:, None]
         found = given[side * len(new):(side + 1) * len(new)]
-        fits = np.abs(told - found).max(1) <= _LOOSE * (
+        fits = np.abs(told - found).max(1) <= self.loose * (
             self.e[new] + self.e[new + 1] + steep[i] * np.abs(far))
         for j, ok in zip(new, fits, strict=True):
           key = self.t[j], self.t[j + 1]

@@ -53,6 +53,12 @@ class Network:
         self.linear + self.normals.T @ moved,
         self.constant + self.offsets @ moved)
 
+  def of_inputs(self, origin: np.ndarray, scale: float) -> Network:
+    """The same function of x = origin + scale z."""
+    normals, linear = self.normals / scale, self.linear / scale
+    return Network(normals, self.offsets - normals @ origin, self.outer,
+                   linear, self.constant - origin @ linear)
+
   def canonical(self) -> Network:
     """The same function with normals of length one, in a fixed order."""
     length = np.linalg.norm(self.normals, axis=1)

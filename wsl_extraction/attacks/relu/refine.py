@@ -9,7 +9,7 @@ from wsl_extraction.attacks.relu.network import Network
 
 
 def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
-           errors: np.ndarray, with_linear: bool, rounds: int = 8,
+           errors: np.ndarray, with_linear: bool, rounds: int = 40,
            ridge: float = 1e-13) -> Network:
   """Fits all parameters to what is known, from a good start.
 
@@ -34,7 +34,7 @@ def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
       break
     improved = loss < 0.5 * least
     best, least = network, loss
-    if not improved and loss < 1:
+    if not improved and loss < 3:
       break
     on = network.before(points) > 0
     system = _System(network, points, on, 1 / errors, with_linear)
@@ -54,11 +54,13 @@ class _System:
     ones = np.column_stack([points, np.ones(n)]) * weights[:, None]
     self.extended = ones if with_linear else ones[:, d:]
     self.active = network.before(points) * on * weights[:, None]
-    self.moving = (on[:, :, None] * ones[:, None, :]).reshape(n, -1)
+    self.width = ones.shape[1]
+    self.moving = (on[:, :, None] * ones[:, None, :]).reshape(
+        n, on.shape[1] * self.width)
 
   def factor(self, ridge: float):
     h, k = self.network.outer.shape
-    d1 = self.moving.shape[1] // max(h, 1)
+    d1 = self.width
     outer = self.network.outer
     e = self.extended.shape[1]
     sizes = k * h, h * d1, k * e
@@ -93,7 +95,7 @@ class _System:
     """One step: `wrong` are weighted residuals [n, K]."""
     network = self.network
     h, k = network.outer.shape
-    d1 = self.moving.shape[1] // max(h, 1)
+    d1 = self.width
     pulled = (self.moving.T @ wrong).reshape(h, d1, k)
     right = np.concatenate([
         (self.active.T @ wrong).T.ravel(),

@@ -21,11 +21,15 @@ class Region:
     origin: float64 [d]: the x of z = 0.
     scale: The x-length of z-length one.
     radius: The largest length of z.
+    data: The z of the middle of the data.
+    unit: The z-length of the size of the data.
     box: The lowest and highest x of every feature, or None.
   """
 
   origin: np.ndarray
   scale: float
+  data: np.ndarray
+  unit: float = 1.0
   radius: float = _FAR
   box: tuple[float, float] | None = None
 
@@ -105,6 +109,7 @@ class Region:
     ray = rng.standard_normal((half, self.features))
     ray /= np.linalg.norm(ray, axis=1)[:, None]
     longest = min(self.radius, 1e6)
-    lengths = np.resize(np.geomspace(min(0.3, longest), longest, 7), half)
+    lengths = np.resize(
+        np.geomspace(min(0.3 * self.unit, longest), longest, 7), half)
     ray *= lengths[:, None]
-    return np.concatenate([ray, -ray])[:count]
+    return self.data + np.concatenate([ray, -ray])[:count]

@@ -9,6 +9,9 @@ from wsl_extraction.attacks.relu.answers import Answers
 from wsl_extraction.attacks.relu.line import LineSearch
 from wsl_extraction.attacks.relu.network import Network
 
+# Of the way to the next kink on the line. Across the line kinks can be nearer.
+_STEP = 2e-4
+
 
 def more_units(answers: Answers, network: Network, wrong: np.ndarray,
                rng: np.random.Generator) -> Network:
@@ -45,7 +48,7 @@ def more_units(answers: Answers, network: Network, wrong: np.ndarray,
     return network
   places = slopes.cells(kinks.at, max(1, int(0.7 * k)), 0.0, 0.99 * high)[1:]
   walls = np.concatenate([kinks.at, [0.99 * high]])
-  steps = 1e-2 * np.abs(places[:, None] - walls).min(axis=1)
+  steps = _STEP * np.abs(places[:, None] - walls).min(axis=1)
   starts = places[:, None] * along
   base = unexplained(starts)
   turned = slopes.directions(d, rng)

@@ -41,13 +41,14 @@ def solve(network: Network, off: float = 0.02,
     off: How far from 0 or 1 a factor may be.
     rest: What may be left of the linear part.
   """
-  linear = np.abs(network.linear).max(initial=0)
+  linear = bool(np.abs(network.linear).max(initial=0))
+  if not network.units:
+    return Signs(network, not linear, np.nan, float(linear))
   columns = np.einsum("hd,hk->hdk", network.normals, network.outer)
   columns = -columns.reshape(network.units, -1).T
   size = np.linalg.norm(columns, axis=0)
-  if not network.units or not (size > 0).all() or (
-      len(columns) < 1.1 * network.units):
-    return Signs(network, not linear, np.nan, float(linear > 0))
+  if not (size > 0).all() or len(columns) < 1.1 * network.units:
+    return Signs(network, not linear, np.nan, float(linear))
   factors, _, rank, _ = np.linalg.lstsq(
       columns / size, network.linear.ravel(), rcond=1e-9)
   if rank < network.units:

@@ -19,6 +19,7 @@ from wsl_extraction.attacks.relu.network import Network
 from wsl_extraction.attacks.relu.refine import refine
 
 _RESOLUTION = 1e-9
+_NOISY = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,12 +61,12 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   region, since = answers.region, answers.batches
   low, high = region.span(np.zeros(region.features), along)
   search = LineSearch(lambda t: answers(t[:, None] * along), answers.errors,
-                      rng, confirm)
+                      rng, confirm, answers.noise > _NOISY)
   kinks = search(region.grid(low, high), _resolution(answers))
   basis = _basis(along, _directions(len(kinks.at), answers), rng)
   network, places = _beside(answers, kinks, basis, low, high)
   known, found = answers.kept(since)
-  noisy = answers.noise > 1e-9
+  noisy = answers.noise > _NOISY
   found_signs = signs.solve(network, *(0.3, 0.05) if noisy else ())
   complete = found_signs.integral or not region.bounded
   if complete:
@@ -83,7 +84,7 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
 
 
 def _resolution(answers: Answers) -> float:
-  return max(_RESOLUTION, 1e3 * answers.noise)
+  return max(_RESOLUTION, 100 * answers.noise)
 
 
 def _directions(units: int, answers: Answers) -> int:
@@ -139,7 +140,7 @@ def _fill(answers: Answers, network: Network, basis: np.ndarray,
   h, k = network.outer.shape
   q = len(basis)
   unknown = (h * (k + q) + k * (q + 1)) / k
-  more = 0.5 if answers.noise < 1e-12 else 2.0
+  more = 0.8 if answers.noise < 1e-12 else 2.0
   count = int(np.ceil(more * unknown)) + 8
   longest = min(10.0, answers.region.radius / 3)
   z = rng.standard_normal((4 * count, q))
