@@ -60,8 +60,6 @@ def choose(sketch: Sketch, answers: Answers,
   size = np.maximum(1, np.linalg.norm(where, axis=1))
   made = slopes.coefficients(
       before > 0, network.outer, not sketch.signs.integral)
-  if not complete:
-    return Bases(where @ sketch.basis, before, steps, made)
   best = np.argsort(-steps / size, kind="stable")[:400]
   where, before, steps, made, size = (
       array[best] for array in (where, before, steps, made, size))

@@ -9,7 +9,7 @@ import numpy as np
 from wsl_extraction.attacks.relu.answers import Answers
 from wsl_extraction.attacks.relu.region import Region
 
-_LARGEST = 150.0  # log-ratio of scores; at 700 they vanish
+_LARGEST = 300.0  # log-ratio of scores; at 700 they vanish
 # The share of an output that rounding is to be, where one may go far out.
 _ROUNDED = 1e-13
 

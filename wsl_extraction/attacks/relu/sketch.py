@@ -30,7 +30,7 @@ class Sketch:
     basis: float64 [q, d], orthonormal; the first is along the line.
     network: With q inputs.
     signs: What was found out about the signs.
-    places: float64 [m]: base points on the line, apart from all kinks.
+    places: float64 [m]: points of the line, in all cells between kinks.
     merged: Kinks that could not be told apart.
     loss: The largest error on all rows in the plane, in units of what answers
       may be off.
@@ -79,8 +79,9 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   network = refine(found_signs.network, known, found, errors,
                    not found_signs.integral)
   loss = np.abs((found - network(known)) / errors[:, None]).max()
-  return Sketch(basis, network, found_signs, places, int(kinks.merged.sum()),
-                float(loss))
+  return Sketch(
+      basis, network, found_signs, _middles(kinks.at, places),
+      int(kinks.merged.sum()), float(loss))
 
 
 def _resolution(answers: Answers) -> float:
@@ -127,6 +128,11 @@ def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
   linear = np.column_stack([kinks.slopes[0], unknown[h:]]).T
   return Network(normals, -kinks.at, kinks.jumps, linear,
                  kinks.values[0]), places
+
+
+def _middles(at: np.ndarray, places: np.ndarray) -> np.ndarray:
+  """Base points, and the middles of all cells between kinks."""
+  return np.concatenate([places, (at[1:] + at[:-1]) / 2])
 
 
 def _apart(places, at, low, high):
