@@ -202,7 +202,7 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
             parts: Parts, oracle: Oracle,
             placement: Placement) -> Extraction:
   from wsl_extraction.attacks.attack import Surroundings
-  from wsl_extraction.report import callbacks
+  from wsl_extraction.report import callbacks, progress
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
     shown = callbacks.Progress(name, *size)
@@ -216,8 +216,7 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
       value_range=dataset.value_range, folder=run.path,
       callbacks=shown_and_recorded,
       compile_options=devices.compile_options(placement.replicas),
-      read=_read,
-      placement=placement)
+      read=_read, placement=placement, progress=progress.Stages())
   return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
 
 

@@ -21,6 +21,8 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.networks import mlp
 from wsl_extraction.oracle import Access
 
+_SEEN = 1000  # examples of the pool that tell where the data lie
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Functional(Attack):
@@ -91,7 +93,8 @@ class Functional(Attack):
 
   def run(self, oracle, pool, seed, surroundings):
     low, high = map(float, surroundings.value_range)
-    images = pool.images.reshape(len(pool), -1).astype(np.float64)
+    images = np.asarray(pool.images[:_SEEN], np.float64)
+    images = images.reshape(len(images), -1)
     size = (high - low) * math.sqrt(images.shape[1]) / 2
     middle = images.mean(axis=0)
     if self.box:

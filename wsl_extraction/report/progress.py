@@ -169,6 +169,36 @@ class Meter:
     return [f"{duration((self._total - self._done) / rate)} left"]
 
 
+class Stages:
+  """Says what is going on where nobody knows how much of it there is.
+
+  A plain line whenever the stage changes, and every `interval` seconds:
+
+      measuring Jacobians  310 rows
+
+  Args:
+    stream: Where to write; standard error by default.
+    interval: Seconds between lines of one stage.
+    clock: Gives seconds; replaced in tests.
+  """
+
+  def __init__(self, stream: TextIO | None = None, interval: float = 5.0,
+               clock: Callable[[], float] = time.monotonic):
+    self._stream = sys.stderr if stream is None else stream
+    self._interval, self._clock = interval, clock
+    self._stage, self._shown = None, 0.0
+
+  def __call__(self, stage: str, rows: int) -> None:
+    """Takes note of the stage and the rows so far."""
+    now = self._clock()
+    if stage == self._stage and now - self._shown < self._interval:
+      return
+    self._stage, self._shown = stage, now
+    if self._stream is not None:
+      with contextlib.suppress(OSError, ValueError):  # closed or broken
+        print(f"{stage}  {rows} rows", file=self._stream, flush=True)
+
+
 class _Bar:
   """A bar of rich that draws only when told: no thread, no hidden cursor."""
 

@@ -56,8 +56,24 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("access", _said(result.get("access"))),
       ("status", _said(result.get("status"))),
       ("queries", f"{_said(result.get('queries'))} of {limit}"),
+      *_proven(result.get("notes") or {}),
       ("seconds", "-" if seconds is None else _seconds(seconds)),
   ]
+
+
+def _proven(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """What an attack that computes a network says of its result."""
+  if "bound" not in notes:
+    return []
+  lines = [("bound", f"{notes['bound']:.0f} queries by counting unknowns; "
+            f"{notes['queries_per_bound']:.2f} of it were spent"),
+           ("units", f"{notes['hidden_units']} hidden ones found")]
+  if notes.get("held_out_rows"):
+    lines.append(("error", f"{notes['held_out_error']:.1e} of the largest "
+                  f"output, on {notes['held_out_rows']} fresh rows"))
+  if notes.get("missing"):
+    lines.append(("missing", notes["missing"]))
+  return lines
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
