@@ -148,8 +148,10 @@ def _circumstances(args: argparse.Namespace, name: str) -> str:
   lines = [
       f"Command: `python benchmarks/{name}.py {options}`, "
       f"{time.perf_counter() - args.start:.0f} s",
-      f"Figures: median (range) of {args.rounds} rounds, in which all take "
-      "turns; ratios are taken within a round, and between the fastest rounds",
+      "Figures: " + getattr(
+          args, "figures", f"median (range) of {args.rounds} rounds, in which "
+          "all take turns; ratios are taken within a round, and between the "
+          "fastest rounds"),
       f"Device: {_cpu()}, {os.cpu_count()} cores, {_gpu()}; load average at "
       f"the end {os.getloadavg()[0]:.1f}",
       f"Versions: Python {platform.python_version()}, {_versions()}",

@@ -54,4 +54,6 @@ def from_weights(
   model = keras.Model(inputs, x)
   for layer, weights in given:
     layer.set_weights(weights)
+  # TensorFlow's graphs complain of double precision, a line for each layer.
+  model.compile(run_eagerly=True, jit_compile=False)
   return model

@@ -38,6 +38,13 @@ class Network:
     """What the units see [n, h], before the ReLU."""
     return inputs @ self.normals.T + self.offsets
 
+  @property
+  def spread(self) -> float:
+    """How far from 0 the farthest of all hyperplanes lies, 1 at least."""
+    length = np.linalg.norm(self.normals, axis=1)
+    far = np.abs(self.offsets[length > 0]) / length[length > 0]
+    return float(max(1.0, far.max(initial=0)))
+
   def flipped(self, which: np.ndarray) -> Network:
     """The same function with some units looking the other way.
 

@@ -71,7 +71,7 @@ def choose(sketch: Sketch, answers: Answers,
 def _anywhere(network: Network, region: Region,
               rng: np.random.Generator) -> np.ndarray:
   where = rng.standard_normal((1500, network.normals.shape[1]))
-  length = min(30.0, region.radius / 3)
+  length = min(30 * network.spread, region.radius / 3)
   return where * (length / np.linalg.norm(where, axis=1))[:, None]
 
 

@@ -27,7 +27,7 @@ class Signs:
   remainder: float
 
 
-def solve(network: Network, off: float = 0.02,
+def solve(network: Network, off: float = 0.2,
           rest: float = 1e-5) -> Signs:
   """Turns units so that no linear part is left, if that can be.
 

@@ -148,10 +148,11 @@ def _fill(answers: Answers, network: Network, basis: np.ndarray,
   unknown = (h * (k + q) + k * (q + 1)) / k
   more = 0.8 if answers.noise < 1e-12 else 2.0
   count = int(np.ceil(more * unknown)) + 8
-  longest = min(10.0, answers.region.radius / 3)
+  longest = min(10 * network.spread, answers.region.radius / 3)
   z = rng.standard_normal((4 * count, q))
   z /= np.linalg.norm(z, axis=1)[:, None]
-  z *= np.resize(longest * np.array([0.1, 0.3, 1.0]), len(z))[:, None]
+  z *= np.resize(np.geomspace(min(1.0, longest / 10), longest, 3),
+                 len(z))[:, None]
   z = z[answers.region.contains(z @ basis)]
   if h:
     room = np.abs(network.before(z)) / np.linalg.norm(network.normals, axis=1)
