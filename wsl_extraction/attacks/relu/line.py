@@ -12,6 +12,8 @@ import numpy as np
 # answers are precise the first may be large, the others small.
 _PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 
+_SAME = 1e-3  # of a probe's width
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kinks:
@@ -96,23 +98,22 @@ class LineSearch:
     size = np.maximum((b * b).sum(1), 1e-300)
     at = -(a * b).sum(1) / size
     rest = np.abs(a + b * at[:, None]).max(1)
-    inside = (at >= 0) & (at <= gap)
+    # Before its end, a probe's own rows would show the kink.
+    inside = (at >= (1 - _SAME) * self.w[:-1]) & (
+        at <= gap + _SAME * self.w[1:])
     allowed = both + steep[:-1] * np.abs(at) + steep[1:] * np.abs(gap - at)
     meets = inside & (rest <= self.loose * allowed)
     return gap, straight, meets & ~straight, at
 
   def _step(self, resolution: float) -> bool:
     gap, straight, meets, at = self._compare()
-    # A kink at the end of a probe lies inside the probe, most likely.
-    left = meets & (at <= self.w[:-1] * 1.02)
-    right = meets & (at >= gap - 0.02 * np.minimum(self.w[1:], gap))
     size = np.maximum(1, np.abs(self.t))
-    size = np.maximum(size[:-1], size[1:])
-    tiny = gap <= resolution * size
+    tiny = gap <= resolution * np.maximum(size[:-1], size[1:])
+    # A kink inside a probe is met at the probe's very end.
     bad = np.zeros(len(self.t), bool)
-    bad[:-1] |= left & ~tiny
-    bad[1:] |= right & ~tiny
-    bad &= self.w > 1e-3 * resolution * np.maximum(1, np.abs(self.t))
+    bad[:-1] = meets & ~tiny & (np.abs(at - self.w[:-1]) < _SAME * self.w[:-1])
+    bad[1:] |= meets & ~tiny & (np.abs(at - gap) < _SAME * self.w[1:])
+    bad &= self.w > 0.01 * resolution * size
     split = ~straight & ~meets & ~tiny
     if self.confirm or self.y.shape[1] == 1:
       split |= self._unconfirmed(meets & ~tiny, at)
@@ -121,7 +122,8 @@ class LineSearch:
     t = [self._between(i, gap[i], at[i]) for i in np.flatnonzero(split)]
     near = [min(x - self.t[i], self.t[i + 1] - x)
             for x, i in zip(t, np.flatnonzero(split), strict=True)]
-    again, width = self.t[bad], self.w[bad] / 50
+    aside = np.where(np.arange(len(self.t)) < len(self.t) - 1, 1.2, -1.2)
+    again, width = (self.t + aside * self.w)[bad], self.w[bad] / 2
     for name in ("t", "w", "y", "s", "e"):
       setattr(self, name, getattr(self, name)[~bad])
     self._insert(np.concatenate([t, again]),
@@ -136,7 +138,9 @@ class LineSearch:
       new = np.array(new)
       gap = self.t[new + 1] - self.t[new]
       where = self.t[new] + at[new]
-      step = self.near * np.minimum(at[new], gap - at[new])
+      step = self.near * np.minimum(at[new] - 0.9 * self.w[new],
+                                    gap - at[new])
+      step = np.maximum(step, 1e-9 * gap)
       given = self.ask(np.concatenate([where - step, where + step]))
       steep = 2 * self.e / self.w
       for side, i in ((0, new), (1, new + 1)):
@@ -157,7 +161,8 @@ class LineSearch:
   def _between(self, i: int, gap: float, at: float) -> float:
     left, right = self.t[i], self.t[i + 1]
     if 0.05 * gap < at < 0.95 * gap and self.rng.random() < 0.8:
-      return left + at
+      # Not there itself: of one output, that can be on both tangents.
+      return left + at + self.rng.uniform(-0.1, 0.1) * min(at, gap - at)
     if left * right > 0 and max(left / right, right / left) > 4:
       return np.sign(left) * np.sqrt(left * right)
     return left + gap * self.rng.uniform(0.3, 0.7)
