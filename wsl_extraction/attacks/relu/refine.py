@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 
@@ -10,7 +12,7 @@ from wsl_extraction.attacks.relu.network import Network
 
 def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
            errors: np.ndarray, with_linear: bool, rounds: int = 40,
-           ridge: float = 1e-13) -> Network:
+           ridge: float = 1e-11) -> Network:
   """Fits all parameters to what is known, from a good start.
 
   The Jacobian of the residuals is never formed: its Gram matrix is made of
@@ -26,37 +28,48 @@ def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
     ridge: Of the scaled Gram matrix; holds the scale of each unit, on which
       the function does not depend.
   """
-  best, least, factor, pattern = network, np.inf, None, None
+  best, least, system, damping = network, np.inf, None, ridge
   for _ in range(rounds):
     wrong = (outputs - network(points)) / errors[:, None]
     loss = float(np.sqrt(np.mean(wrong**2)))
-    if not loss < least:
+    if GN: print('  GN %.3e damp %.0e worst %.1e'%(loss,damping,np.abs(wrong).max()))
+    if loss < least:
+      settled = least < 3 and loss > 0.5 * least
+      best, least, rest = network, loss, wrong
+      if settled or not loss:
+        break
+      system = _System(network, points, 1 / errors, with_linear, system)
+      damping = max(damping / 100, ridge)
+    elif damping > 1e-3 or least < 1:
       break
-    improved = loss < 0.5 * least
-    best, least = network, loss
-    if not improved and loss < 3:
-      break
-    on = network.before(points) > 0
-    system = _System(network, points, on, 1 / errors, with_linear)
-    if pattern is None or (on != pattern).any():
-      factor, pattern = system.factor(ridge), on
-    network = system.moved(factor, wrong)
+    else:
+      # Units that were taken to be on the wrong side of a row mislead.
+      damping *= 1000
+    network = system.moved(rest, damping)
   return best
 
 
+import os
+GN=os.environ.get("GN")
 class _System:
   """The normal equations at one network."""
 
-  def __init__(self, network: Network, points: np.ndarray, on: np.ndarray,
-               weights: np.ndarray, with_linear: bool):
+  def __init__(self, network: Network, points: np.ndarray,
+               weights: np.ndarray, with_linear: bool,
+               before: _System | None):
     n, d = points.shape
     self.network = network
+    self.on = on = network.before(points) > 0
     ones = np.column_stack([points, np.ones(n)]) * weights[:, None]
     self.extended = ones if with_linear else ones[:, d:]
     self.active = network.before(points) * on * weights[:, None]
     self.width = ones.shape[1]
     self.moving = (on[:, :, None] * ones[:, None, :]).reshape(
         n, on.shape[1] * self.width)
+    self.factored: dict[float, Any] = {}
+    # Where no unit has switched, the last factors are as good.
+    if before is not None and (before.on == on).all():
+      self.factored = before.factored
 
   def factor(self, ridge: float):
     h, k = self.network.outer.shape
@@ -91,9 +104,11 @@ class _System:
       except np.linalg.LinAlgError:
         ridge *= 100
 
-  def moved(self, factor, wrong: np.ndarray) -> Network:
-    """One step: `wrong` are weighted residuals [n, K]."""
-    network = self.network
+  def moved(self, wrong: np.ndarray, ridge: float) -> Network:
+    """One step, from weighted residuals [n, K]."""
+    if ridge not in self.factored:
+      self.factored[ridge] = self.factor(ridge)
+    factor, network = self.factored[ridge], self.network
     h, k = network.outer.shape
     d1 = self.width
     pulled = (self.moving.T @ wrong).reshape(h, d1, k)

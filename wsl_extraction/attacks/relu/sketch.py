@@ -75,7 +75,8 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   known, errors = known @ basis.T, answers.errors(found)
   if noisy:
     found_signs = signs.solve(
-        refine(network, known, found, errors, True), 0.2, 0.02)
+        refine(network, known, found, errors, True),
+        0.2, 0.02)
   network = refine(found_signs.network, known, found, errors,
                    not found_signs.integral)
   loss = np.abs((found - network(known)) / errors[:, None]).max()
@@ -112,7 +113,7 @@ def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
   k, h = answers.width, len(kinks.at)
   places = slopes.cells(kinks.at, max(1, int(0.7 * k)), low, high)
   distance = _apart(places, kinks.at, low, high)
-  share = 1e-5 if answers.noise < 1e-12 else min(
+  share = 5e-5 if answers.noise < 1e-12 else min(
       5e-3, 30 * np.sqrt(answers.noise))
   steps = share * distance
   starts = places[:, None] * basis[0]
