@@ -7,7 +7,8 @@ row. `error` is the largest difference between surrogate, a Keras model, and
 victim, divided by the victim's largest logit, on 10,000 fresh points (half
 uniform on pixels, half Gaussian with their range as standard deviation) and on
 real images. A run is exact if it is DONE and its error within the limit, wrong
-if it is DONE and beyond. `ok` of a seed is the number of exact runs.
+if it is DONE and its error beyond the tolerance that its certificate states,
+1e-9 in double precision.
 
 Victims `digits` are scikit-learn's MLPClassifier on 1,000 digits, `cifar` on
 3,000 images of CIFAR-10 (grey or in colour, 30 epochs), `gauss` have Gaussian
@@ -49,9 +50,10 @@ class Case:
 def cases() -> dict[str, Case]:
   made = {}
   for hidden, target in ((16, 4), (32, 2.5), (64, 2.5), (128, 2.5)):
-    for alpha in (1e-4, 0.0):
+    for alpha in (0.0, 1e-4):
       name = f"digits 64-{hidden}-10" + ", alpha 0" * (not alpha)
       made[name] = Case("digits", hidden, alpha=alpha, target=target)
+  slow = made.popitem()
   made |= {
       "gauss 784-32-1": Case("gauss", 32, limit=1e-10, target=1.15),
       "gauss 784-128-1": Case("gauss", 128, 10, limit=1e-10, target=1.15),
@@ -69,7 +71,7 @@ def cases() -> dict[str, Case]:
     made[f"digits 64-16-10, {decimals} decimals"] = Case(
         "digits", 16, limit=limit, oracle={"decimals": decimals})
   made["digits 64-16-10, pixels in range"] = Case("digits", 16, box=True)
-  return made
+  return made | dict([slow])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Run:
   rows: int
   bound: float
   error: float
+  tolerance: float
   fidelity: float
   seconds: float
   missing: str
@@ -133,11 +136,13 @@ class Bench:
         oracle, parts.pool, seed, Surroundings(value_range=dataset.value_range))
     seconds = time.perf_counter() - start
     features = int(np.prod(victim.input_shape))
+    error, fidelity = _compared(
+        extraction.surrogate, victim, dataset, parts, case)
     return Run(
         extraction.status is Status.DONE, extraction.queries,
         features * case.hidden / victim.num_classes + case.hidden + 1,
-        *_compared(extraction.surrogate, victim, dataset, parts, case),
-        seconds, extraction.notes["missing"])
+        error, extraction.notes.get("tolerance", 0.0), fidelity, seconds,
+        extraction.notes["missing"])
 
 
 def _grey(examples):
@@ -180,7 +185,7 @@ def _told(surrogate, points: np.ndarray) -> np.ndarray:
 
 def summary(name: str, case: Case, runs: list[Run]) -> list[str]:
   exact = sum(run.done and run.error <= case.limit for run in runs)
-  wrong = sum(run.done and run.error > case.limit for run in runs)
+  wrong = sum(run.done and run.error > run.tolerance for run in runs)
   ratios = np.array([run.rows / run.bound for run in runs])
   errors = np.array([run.error for run in runs])
   return [

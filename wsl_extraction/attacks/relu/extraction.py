@@ -128,7 +128,8 @@ class Extraction:
       if not integral and not check.wrong.any():
         check = certificate.held_out(
             answers, self.network, self._fresh(3), tolerance)
-      self.figures |= {"held_out_rows": len(check.points),
+      self.figures |= {"tolerance": tolerance,
+                       "held_out_rows": len(check.points),
                        "held_out_error": check.error}
       if not check.wrong.any():
         return ""
