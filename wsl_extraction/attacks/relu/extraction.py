@@ -9,6 +9,7 @@ import numpy as np
 
 from wsl_extraction.attacks.relu import certificate, normals, rest, setting, signs
 from wsl_extraction.attacks.relu.answers import Answers
+from wsl_extraction.attacks.relu.line import TooManyKinks
 from wsl_extraction.attacks.relu.network import Network
 from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.attacks.relu.sketch import Sketch, draw
@@ -47,6 +48,8 @@ class Extraction:
   def __call__(self) -> Found:
     try:
       missing = self._run()
+    except TooManyKinks as error:
+      missing = str(error)
     except BudgetExceeded as error:
       missing = f"the budget ended while it was {self.stage}: {error}"
     self.figures["hidden_units"] = self.network.units
@@ -78,6 +81,9 @@ class Extraction:
     if sketch.loss > 1e5 and attempt + 1 < self.attempts:
       return ("rows in a plane do not fit: "
               f"{sketch.loss:.1e} times what answers are precise to")
+    self.figures.update(_of_signs(sketch.signs))
+    if not sketch.network.units and sketch.signs.integral:
+      return self._certify()  # a constant has no slopes
     self.stage = "measuring Jacobians"
     bases = normals.choose(sketch, answers, rng)
     small = self._small(sketch.network.units)
@@ -85,12 +91,11 @@ class Extraction:
     self.network = network
     if share < 1:
       raise BudgetExceeded(f"{100 * share:.0f} % of directions were measured")
-    self.figures.update(_of_signs(sketch.signs))
     if not sketch.signs.integral:
       self._turn()
     if small and answers.noise > 1e-12:
       self._refine()
-    return self._certify(sketch)
+    return self._certify()
 
   def _partial(self, sketch: Sketch) -> None:
     network, basis = sketch.network, sketch.basis
@@ -113,11 +118,13 @@ class Extraction:
     # Rows behind a unit that is still missing would spoil the others.
     off = np.abs(outputs - self.network(points)).max(axis=1)
     fit = off <= np.maximum(1e-5 * np.abs(outputs).max(axis=1), 1e3 * errors)
+    if not fit.any():
+      return
     points, outputs, errors = points[fit], outputs[fit], errors[fit]
     linear = bool(np.abs(self.network.linear).max(initial=0))
     self.network = refine(self.network, points, outputs, errors, linear)
 
-  def _certify(self, sketch: Sketch) -> str:
+  def _certify(self) -> str:
     self.stage = "checking on fresh rows"
     answers = self.answers
     tolerance = self._tolerance()

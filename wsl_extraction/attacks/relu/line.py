@@ -13,6 +13,11 @@ import numpy as np
 _PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 
 _SAME = 1e-3  # of a probe's width
+_PROBES = 3000  # more are not needed for a thousand units
+
+
+class TooManyKinks(Exception):
+  """A line that does not come apart into straight pieces."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +72,10 @@ class LineSearch:
     for _ in range(rounds):
       if not self._step(resolution):
         break
+      if len(self.t) > _PROBES:
+        raise TooManyKinks(
+            f"after {len(self.t)} looks at a line it is still not in straight "
+            "pieces: too many units for their precision, or another function")
     return self._result(resolution)
 
   def _insert(self, t: np.ndarray, width: np.ndarray) -> None:

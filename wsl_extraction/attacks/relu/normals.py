@@ -43,11 +43,12 @@ def choose(sketch: Sketch, answers: Answers,
   """
   network, region = sketch.network, answers.region
   complete = sketch.signs.integral or not region.bounded
+  where = np.zeros((len(sketch.places), len(sketch.basis)))
+  where[:, 0] = sketch.places
+  careful = 1e3
   if complete and region.box is None:
-    where, careful = _anywhere(network, region, rng), 5.0
-  else:
-    where, careful = np.zeros((len(sketch.places), len(sketch.basis))), 1e3
-    where[:, 0] = sketch.places
+    where = np.concatenate([where, _anywhere(network, region, rng)])
+    careful = 5.0
   before = network.before(where)
   usual = np.sqrt((network.normals**2).mean(axis=1))
   room = np.array([region.room(z) for z in where @ sketch.basis])
@@ -60,10 +61,11 @@ def choose(sketch: Sketch, answers: Answers,
   size = np.maximum(1, np.linalg.norm(where, axis=1))
   made = slopes.coefficients(
       before > 0, network.outer, not sketch.signs.integral)
-  best = np.argsort(-steps / size, kind="stable")[:400]
+  best = np.argsort(-steps / size, kind="stable")
+  best = np.union1d(best[:400], np.arange(len(sketch.places)))
   where, before, steps, made, size = (
       array[best] for array in (where, before, steps, made, size))
-  chosen = _enough(made, steps / size, answers)
+  chosen = _enough(made, steps / size, network, answers)
   return Bases(where[chosen] @ sketch.basis, before[chosen], steps[chosen],
                made[chosen])
 
@@ -75,16 +77,17 @@ def _anywhere(network: Network, region: Region,
   return where * (length / np.linalg.norm(where, axis=1))[:, None]
 
 
-def _enough(made: np.ndarray, quality: np.ndarray,
+def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
             answers: Answers) -> np.ndarray:
   """As few base points as determine the unknowns well."""
   _, k, p = made.shape
-  fewest = -(-p // k)
+  told = slopes.independent(network.outer)
+  fewest = -(-(network.units + (told if p > network.units else 0)) // told)
   most = fewest + 2
   if answers.noise > 1e-12:
     fewest, most = fewest + 1, fewest + max(2, fewest // 2)
   order = slopes.best_bases(made, quality, min(most, len(made)))
-  if k == 1:
+  if told == 1:
     return order[:fewest]
   for count in range(fewest, len(order)):
     some = (made * quality[:, None, None])[order[:count]].reshape(-1, p)

@@ -46,7 +46,8 @@ def more_units(answers: Answers, network: Network, wrong: np.ndarray,
   h, k = len(kinks.at), answers.width
   if not h:
     return network
-  places = slopes.cells(kinks.at, max(1, int(0.7 * k)), 0.0, 0.99 * high)[1:]
+  group = max(1, int(0.7 * slopes.independent(kinks.jumps)))
+  places = slopes.cells(kinks.at, group, 0.0, 0.99 * high)[1:]
   walls = np.concatenate([kinks.at, [0.99 * high]])
   steps = _STEP * np.abs(places[:, None] - walls).min(axis=1)
   starts = places[:, None] * along

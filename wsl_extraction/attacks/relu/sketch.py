@@ -111,7 +111,8 @@ def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
             high: float) -> tuple[Network, np.ndarray]:
   """Normals and linear part in the directions of `basis`, from base points."""
   k, h = answers.width, len(kinks.at)
-  places = slopes.cells(kinks.at, max(1, int(0.7 * k)), low, high)
+  group = max(1, int(0.7 * slopes.independent(kinks.jumps)))
+  places = slopes.cells(kinks.at, group, low, high)
   distance = _apart(places, kinks.at, low, high)
   share = 5e-5 if answers.noise < 1e-12 else min(
       5e-3, 30 * np.sqrt(answers.noise))

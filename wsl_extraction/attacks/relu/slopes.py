@@ -12,6 +12,14 @@ import dataclasses
 import numpy as np
 
 
+def independent(outer: np.ndarray) -> int:
+  """How many of the K outputs tell units apart: the rank of outer [h, K]."""
+  length = np.linalg.norm(outer, axis=1, keepdims=True)
+  unit = (outer / np.where(length > 0, length, 1))[length[:, 0] > 0]
+  return max(1, int(np.linalg.matrix_rank(unit, tol=1e-6))) if len(
+      unit) else outer.shape[1]
+
+
 def cells(at: np.ndarray, group: int, low: float, high: float) -> np.ndarray:
   """Chooses base points on a line, with few kinks between neighbours.
 
