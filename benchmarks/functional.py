@@ -70,7 +70,8 @@ def cases() -> dict[str, Case]:
   for decimals, limit in ((6, 1e-6), (4, 1e-4), (3, 1e-3), (2, 1e-2)):
     made[f"digits 64-16-10, {decimals} decimals"] = Case(
         "digits", 16, limit=limit, oracle={"decimals": decimals})
-  made["digits 64-16-10, pixels in range"] = Case("digits", 16, box=True)
+  made["digits 64-16-10, pixels in range"] = Case(
+      "digits", 16, 5, box=True)
   return made | dict([slow])
 
 

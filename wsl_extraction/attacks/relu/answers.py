@@ -24,6 +24,7 @@ class Answers:
     width: The outputs of a row, K.
     noise: How far an output of size one may be off.
     floor: How far any output may be off.
+    growth: How much farther it may be off for each unit of length of z.
     rows: How many rows were asked.
   """
 
@@ -34,7 +35,10 @@ class Answers:
     self.progress = progress
     self.logits = oracle.access == Access.LOGITS
     self.width = oracle.num_classes - (not self.logits)
-    self.noise, self.floor, self.rows = 2.0**-50, 0.0, 0
+    # A sum of d numbers is off by about the square root of d.
+    many = max(1.0, np.sqrt(region.features) / 8)
+    self.noise, self.floor, self.growth = 2.0**-50 * many, 0.0, 0.0
+    self.rows = 0
     self._points, self._outputs = [], []
 
   def __call__(self, points: np.ndarray, keep: bool = True) -> np.ndarray:
@@ -78,9 +82,17 @@ class Answers:
       logs = np.where(values > 1e-290, np.log(values), np.nan)
     return logs[:, 1:] - logs[:, :1]
 
-  def errors(self, outputs: np.ndarray) -> np.ndarray:
-    """How far each row of outputs [n, K] may be off: [n]."""
-    return self.noise * np.abs(outputs).max(axis=1) + self.floor
+  def errors(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """How far each row may be off: [n].
+
+    Far out, large numbers may cancel in a small output.
+
+    Args:
+      outputs: float64 [n, K].
+      lengths: float64 [n] of the points z.
+    """
+    return (self.noise * np.abs(outputs).max(axis=1) + self.floor
+            + self.growth * lengths)
 
   @property
   def batches(self) -> int:

@@ -48,8 +48,6 @@ class Extraction:
   def __call__(self) -> Found:
     try:
       missing = self._run()
-    except TooManyKinks as error:
-      missing = str(error)
     except BudgetExceeded as error:
       missing = f"the budget ended while it was {self.stage}: {error}"
     self.figures["hidden_units"] = self.network.units
@@ -64,7 +62,10 @@ class Extraction:
       return precision.missing
     missing = "nothing was tried"
     for attempt in range(self.attempts):
-      missing = self._attempt(attempt)
+      try:
+        missing = self._attempt(attempt)
+      except TooManyKinks as error:
+        missing = str(error)
       if not missing:
         break
     return missing
@@ -114,7 +115,8 @@ class Extraction:
 
   def _refine(self) -> None:
     points, outputs = self.answers.kept()
-    errors = self.answers.errors(outputs)
+    errors = self.answers.errors(
+        outputs, np.linalg.norm(points, axis=1))
     # Rows behind a unit that is still missing would spoil the others.
     off = np.abs(outputs - self.network(points)).max(axis=1)
     fit = off <= np.maximum(1e-5 * np.abs(outputs).max(axis=1), 1e3 * errors)

@@ -49,7 +49,7 @@ class LineSearch:
   """
 
   def __init__(self, ask: Callable[[np.ndarray], np.ndarray],
-               errors: Callable[[np.ndarray], np.ndarray],
+               errors: Callable[[np.ndarray, np.ndarray], np.ndarray],
                rng: np.random.Generator, confirm: bool, noisy: bool = False):
     self.ask, self.errors, self.rng = ask, errors, rng
     self.confirm = confirm
@@ -85,12 +85,13 @@ class LineSearch:
     if not len(self.t):
       self.t, self.w, self.y, self.s, self.e = (
           t, width, y, (end - y) / width[:, None],
-          self.errors(np.maximum(np.abs(y), np.abs(end))))
+          self.errors(np.maximum(np.abs(y), np.abs(end)), np.abs(t)))
       return
     order = np.argsort(np.concatenate([self.t, t]), kind="stable")
     for name, new in (("t", t), ("w", width), ("y", y),
                       ("s", (end - y) / width[:, None]),
-                      ("e", self.errors(np.maximum(np.abs(y), np.abs(end))))):
+                      ("e", self.errors(
+                          np.maximum(np.abs(y), np.abs(end)), np.abs(t)))):
       both = np.concatenate([getattr(self, name), new])
       setattr(self, name, both[order])
 

@@ -112,7 +112,8 @@ def measure(answers: Answers, sketch: Sketch, bases: Bases,
   turned = slopes.directions(answers.region.features, rng)
   start, found = _slopes(answers, bases, turned, keep)
   had = found.shape[1]
-  weights = bases.steps / answers.errors(start)
+  weights = bases.steps / answers.errors(
+      start, np.linalg.norm(bases.points, axis=1))
   system = slopes.Slopes(bases.coefficients, weights)
   unknown = system.solve(found)[0]
   steps = np.repeat(bases.steps[:, None], had, axis=1)

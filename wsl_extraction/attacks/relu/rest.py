@@ -37,8 +37,8 @@ def more_units(answers: Answers, network: Network, wrong: np.ndarray,
   def unexplained(points: np.ndarray) -> np.ndarray:
     return answers(points) - network(points)
 
-  def errors(outputs: np.ndarray) -> np.ndarray:
-    return _spread(answers) * np.ones(len(outputs))
+  def errors(outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return np.full(len(outputs), _spread(answers)) + 0 * lengths
 
   search = LineSearch(lambda t: unexplained(t[:, None] * along), errors, rng,
                       True)
@@ -67,5 +67,6 @@ def more_units(answers: Answers, network: Network, wrong: np.ndarray,
 
 
 def _spread(answers: Answers) -> float:
-  _, outputs = answers.kept()
-  return float(np.quantile(answers.errors(outputs), 0.9))
+  points, outputs = answers.kept()
+  errors = answers.errors(outputs, np.linalg.norm(points, axis=1))
+  return float(np.quantile(errors, 0.9))

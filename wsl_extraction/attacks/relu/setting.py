@@ -54,6 +54,7 @@ def settle(answers: Answers, middle: np.ndarray, size: float,
   elif box is None and answers.oracle.decimals is not None:
     zoom = max(1.0, precision.relative / _ROUNDED)
     origin = middle + 0.3 * zoom * size * offset
+    answers.growth *= zoom
     answers.region = Region(
         origin, zoom * size, (middle - origin) / (zoom * size), 1 / zoom)
   answers.forget()
@@ -87,6 +88,7 @@ def _measure(answers: Answers, rng: np.random.Generator) -> Precision:
   if not rounded:
     answers.noise = max(answers.noise, 3 * bent)
   answers.floor = (answers.noise + rounded) * size
+  answers.growth = answers.noise * size
   return Precision(answers.noise + rounded, "")
 
 

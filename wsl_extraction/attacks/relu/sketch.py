@@ -72,7 +72,8 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   if complete:
     _fill(answers, found_signs.network, basis, rng)
     known, found = answers.kept(since)
-  known, errors = known @ basis.T, answers.errors(found)
+  known = known @ basis.T
+  errors = answers.errors(found, np.linalg.norm(known, axis=1))
   if noisy:
     found_signs = signs.solve(
         refine(network, known, found, errors, True),
@@ -121,7 +122,8 @@ def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
   points = np.concatenate(
       [starts[:, None], starts[:, None] + steps[:, None, None] * basis[1:]], 1)
   given = answers(points.reshape(-1, basis.shape[1]))
-  errors = answers.errors(given).reshape(len(places), -1).max(1) / steps
+  lengths = np.linalg.norm(points.reshape(-1, basis.shape[1]), axis=1)
+  errors = answers.errors(given, lengths).reshape(len(places), -1).max(1) / steps
   given = given.reshape(len(places), len(basis), k)
   found = (given[:, 1:] - given[:, :1]) / steps[:, None, None]
   made = slopes.coefficients(places[:, None] > kinks.at, kinks.jumps, True)
