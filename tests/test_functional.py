@@ -9,7 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from relu_networks import C, D, H, error, extract, function, make_oracle, weights
+from relu_networks import (
+    C,
+    D,
+    H,
+    error,
+    extract,
+    function,
+    make_oracle,
+    weights,
+)
 from wsl_extraction.attacks.attack import Status
 from wsl_extraction.attacks.functional import Functional
 from wsl_extraction.data import labels
@@ -312,4 +321,4 @@ def test_small_batches_change_nothing():
   assert max(sizes) <= 7 and found.status is Status.DONE
   assert error(found, victim) < EXACT
   assert found.notes["hidden_units"] == H
-  assert D * H / C + H + 1 == found.notes["bound"]
+  assert found.notes["bound"] == D * H / C + H + 1

@@ -100,7 +100,7 @@ class Attack(abc.ABC):
 
   @property
   def asks_pool(self) -> bool:
-    """Whether it asks about the pool's examples, not about inputs of its own."""
+    """Whether it asks about examples of the pool, not inputs of its own."""
     return True
 
   @abc.abstractmethod

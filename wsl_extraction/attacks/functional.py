@@ -1,7 +1,7 @@
 """Functionally equivalent extraction of two-layer ReLU networks.
 
 The network is computed, not learnt: kinks on a line give the last layer, slopes
-between them the first. It is called done only if it proves itself on fresh rows.
+between them the first. It is done only once it has proven itself on fresh rows.
 """
 
 from __future__ import annotations

@@ -86,9 +86,8 @@ class Perceptron:
     path = surroundings.cache / "victims" / f"{key}.npz"
     if not path.exists():
       weights = self._fitted(dataset, parts)
-      with files.whole(path) as temporary:
-        with open(temporary, "wb") as file:
-          np.savez(file, *weights)
+      with files.whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, *weights)
     with np.load(path) as stored:
       return [stored[f"arr_{i}"] for i in range(4)]
 

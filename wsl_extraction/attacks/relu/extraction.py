@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wsl_extraction.attacks.relu import certificate, normals, rest, setting, signs
+from wsl_extraction.attacks.relu import (
+  certificate,
+  normals,
+  rest,
+  setting,
+  signs,
+)
 from wsl_extraction.attacks.relu.answers import Answers
 from wsl_extraction.attacks.relu.line import TooManyKinks
 from wsl_extraction.attacks.relu.network import Network

@@ -63,8 +63,12 @@ class LineSearch:
 
     Args:
       grid: [m] where to look first, in order.
-      resolution: Kinks nearer to each other are merged, in units of t / its
-        own size or 1.
+      resolution: Kinks nearer to each other are merged; a share of t, or of
+        1 where t is smaller.
+      rounds: How often to ask, at most.
+
+    Raises:
+      TooManyKinks: They do not come to an end.
     """
     near = np.minimum(np.diff(grid, prepend=-np.inf),
                       np.diff(grid, append=np.inf))

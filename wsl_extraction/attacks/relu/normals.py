@@ -80,7 +80,7 @@ def _anywhere(network: Network, region: Region,
 def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
             answers: Answers) -> np.ndarray:
   """As few base points as determine the unknowns well."""
-  _, k, p = made.shape
+  p = made.shape[2]
   told = slopes.independent(network.outer)
   fewest = -(-(network.units + (told if p > network.units else 0)) // told)
   most = fewest + 2
@@ -103,6 +103,10 @@ def measure(answers: Answers, sketch: Sketch, bases: Bases,
   """Asks for the Jacobians and solves for the network.
 
   Args:
+    answers: The oracle.
+    sketch: What is known of the network.
+    bases: From where to ask.
+    rng: Draws the directions.
     keep: Whether the rows are remembered.
 
   Returns:

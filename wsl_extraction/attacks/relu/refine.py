@@ -88,7 +88,8 @@ class _System:
     tied = self.active.T @ self.extended
     flat = self.extended.T @ self.extended
     for i in range(k):
-      u, v = slice(a + i * h, a + (i + 1) * h), slice(x + i * e, x + (i + 1) * e)
+      u = slice(a + i * h, a + (i + 1) * h)
+      v = slice(x + i * e, x + (i + 1) * e)
       gram[u, u], gram[v, v], gram[u, v] = same, flat, tied
       gram[v, u] = tied.T
       gram[u, m:m + h * d1] = cross * weights[:, i]

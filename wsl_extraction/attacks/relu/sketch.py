@@ -123,7 +123,8 @@ def _beside(answers: Answers, kinks: Kinks, basis: np.ndarray, low: float,
       [starts[:, None], starts[:, None] + steps[:, None, None] * basis[1:]], 1)
   given = answers(points.reshape(-1, basis.shape[1]))
   lengths = np.linalg.norm(points.reshape(-1, basis.shape[1]), axis=1)
-  errors = answers.errors(given, lengths).reshape(len(places), -1).max(1) / steps
+  errors = answers.errors(given, lengths).reshape(len(places), -1)
+  errors = errors.max(axis=1) / steps
   given = given.reshape(len(places), len(basis), k)
   found = (given[:, 1:] - given[:, :1]) / steps[:, None, None]
   made = slopes.coefficients(places[:, None] > kinks.at, kinks.jumps, True)
