@@ -49,6 +49,10 @@ THEOREMS = [name for name in FILES
             if "wsl_extraction.hardness" in (ROOT / name).read_text()]
 EXPERIMENTS = [name for name in FILES
                if name not in {*SHARED, *TABLES, *THEOREMS}]
+# Those that make up their queries have no steps.
+LEARNING = [name for name in EXPERIMENTS
+            if "learning.Learning" in (ROOT / name).read_text()
+            or 'include "' in (ROOT / name).read_text()]
 SHAPES = {"mnist5k": (28, 28, 1), "cifar10": (32, 32, 3),
           "svhn_cropped": (32, 32, 3)}
 # A single step costs less than tracing it.

@@ -8,6 +8,7 @@ import pytest
 from gin_files import (
     EXPERIMENTS,
     FILES,
+    LEARNING,
     ROOT,
     SHARED,
     at_root,  # noqa: F401
@@ -17,9 +18,29 @@ from wsl_extraction import cli
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXPERIMENTS if name.count("/") == 1])
+    "name", [name for name in LEARNING if name.count("/") == 1])
 def test_one_step(name, tmp_path):
   one_step(name, tmp_path)
+
+
+def test_functional_extraction_is_exact(tmp_path):
+  from wsl_extraction import experiment as experiments
+  from wsl_extraction.attacks.attack import Status, Surroundings
+  from wsl_extraction.victims import victim as victims
+
+  cli.configure(["gin/functional.gin"], [])
+  experiment = cli.built(experiments.Experiment)
+  dataset, parts = experiment.data()
+  experiment.check(dataset, parts)
+  victim = experiment.victim(
+      dataset, parts, victims.Surroundings(cli.cache_folder()))
+  with experiment.attacked(tmp_path / "r.sqlite", victim, dataset) as oracle:
+    extraction = experiment.attack(
+        oracle, parts.pool, 0, Surroundings(value_range=dataset.value_range))
+  figures = experiments.examine(extraction.surrogate, victim, parts.test)
+  assert extraction.status is Status.DONE
+  assert extraction.notes["queries_per_bound"] < 3
+  assert figures["surrogate"]["fidelity_top1"].value == 1
 
 
 def test_configurations_do_not_depend_on_what_was_read_before():
