@@ -152,18 +152,22 @@ class LineSearch:
       new = np.array(new)
       gap = self.t[new + 1] - self.t[new]
       where = self.t[new] + at[new]
-      step = self.near * np.minimum(at[new] - 0.9 * self.w[new],
-                                    gap - at[new])
-      step = np.maximum(step, 1e-9 * gap)
-      given = self.ask(np.concatenate([where - step, where + step]))
       steep = 2 * self.e / self.w
+      allowed = self.loose * (
+          self.e[new] + self.e[new + 1] + steep[new] * at[new]
+          + steep[new + 1] * (gap - at[new]))
+      bend = np.abs(self.s[new + 1] - self.s[new]).max(axis=1)
+      # So far from the kink that the other tangent would be told apart.
+      step = np.maximum(self.near * gap, 5 * allowed / bend)
+      room = 0.5 * np.minimum(at[new] - 0.9 * self.w[new], gap - at[new])
+      blind, step = step > room, np.minimum(step, np.maximum(room, 0))
+      given = self.ask(np.concatenate([where - step, where + step]))
       for side, i in ((0, new), (1, new + 1)):
         points = where + (2 * side - 1) * step
         far = points - self.t[i]
         told = self.y[i] + self.s[i] * far[:, None]
         found = given[side * len(new):(side + 1) * len(new)]
-        fits = np.abs(told - found).max(1) <= self.loose * (
-            self.e[new] + self.e[new + 1] + steep[i] * np.abs(far))
+        fits = ~blind & (np.abs(told - found).max(axis=1) <= allowed)
         for j, ok in zip(new, fits, strict=True):
           key = self.t[j], self.t[j + 1]
           self.checked[key] = self.checked.get(key, True) and bool(ok)
