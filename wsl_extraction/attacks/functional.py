@@ -97,9 +97,6 @@ class Functional(Attack):
     images = images.reshape(len(images), -1)
     size = (high - low) * math.sqrt(images.shape[1]) / 2
     middle = images.mean(axis=0)
-    if self.box:
-      middle = np.clip(middle, low + 0.1 * (high - low),
-                       high - 0.1 * (high - low))
     region = Region(middle, size, np.zeros_like(middle),
                     box=(low, high) if self.box else None)
     answers = Answers(oracle, region, self.query_batch_size)

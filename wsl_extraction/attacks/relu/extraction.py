@@ -83,7 +83,7 @@ class Extraction:
       along = np.sign(along) * rng.uniform(0.8, 1.0, len(along))
     along /= np.linalg.norm(along)
     self.stage = "searching a line"
-    sketch = draw(answers, along, rng, confirm=attempt > 0)
+    sketch = draw(answers, along, rng, confirm=attempt > 0 and answers.noise < 1e-9)
     self._partial(sketch)
     if sketch.loss > 1e5 and attempt + 1 < self.attempts:
       return ("rows in a plane do not fit: "

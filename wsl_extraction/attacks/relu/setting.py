@@ -44,6 +44,9 @@ def settle(answers: Answers, middle: np.ndarray, size: float,
   offset = rng.standard_normal(len(middle)) / np.sqrt(len(middle))
   share = 0.3 if answers.logits else 0.05
   origin = middle + share * size * offset
+  if box is not None:
+    # Lines through the middle are long, and cross the most units.
+    origin = box[0] + (box[1] - box[0]) * rng.uniform(0.4, 0.6, len(middle))
   answers.region = Region(origin, size, (middle - origin) / size, box=box)
   precision = _measure(answers, rng)
   if precision.missing:
