@@ -42,7 +42,9 @@ class Functional(Attack):
     tolerance: The largest error on fresh rows, as a share of the largest
       output; None for one that fits the precision of the answers.
     held_out: Fresh rows of the certificate; thrice as many where a linear part
-      is kept.
+      is kept. In a box 200 times as many, and yet they prove no more than that
+      the networks differ on a small share of it,
+      `notes["differs_on_at_most"]` with 95 % confidence.
     attempts: Lines to try until one gives a certificate.
     query_batch_size: The most rows sent to the oracle at once.
 

@@ -21,6 +21,11 @@ from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.attacks.relu.sketch import Sketch, draw
 from wsl_extraction.oracle import BudgetExceeded
 
+# A unit may be on in a small part of a box only, which many rows have to meet.
+# Elsewhere each unit is on at one of two opposite points far out.
+_IN_A_BOX = 200
+_ROUNDS = 20  # of fresh rows, and of units that they show to be missing
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Found:
@@ -136,16 +141,19 @@ class Extraction:
     self.stage = "checking on fresh rows"
     answers = self.answers
     tolerance = self._tolerance()
-    for _ in range(8):
+    for _ in range(_ROUNDS):
       integral = not np.abs(self.network.linear).max(initial=0)
       check = certificate.held_out(
           answers, self.network, self._fresh(1), tolerance)
-      if not integral and not check.wrong.any():
+      times = _IN_A_BOX if answers.region.box else 1 if integral else 3
+      if times > 1 and not check.wrong.any():
         check = certificate.held_out(
-            answers, self.network, self._fresh(3), tolerance)
+            answers, self.network, self._fresh(times), tolerance)
       self.figures |= {"tolerance": tolerance,
                        "held_out_rows": len(check.points),
                        "held_out_error": check.error}
+      if answers.region.box:  # the rule of three
+        self.figures["differs_on_at_most"] = 3 / len(check.points)
       if not check.wrong.any():
         return ""
       if not answers.region.bounded:

@@ -89,7 +89,8 @@ class Region:
     grid = np.sort(np.concatenate([-far, near, far]))
     grid = grid[(grid > 0.98 * low if low < 0 else grid > low)
                 & (grid < 0.98 * high)]
-    edges = [low + 0.004 * (high - low), high - 0.004 * (high - low)]
+    # The last probe, a pair of rows, has to lie inside too.
+    edges = [low + 0.004 * (high - low), high - 0.02 * (high - low)]
     if high - low < 2 * _FAR:
       grid = grid[(grid > edges[0]) & (grid < edges[1])]
       grid = np.sort(np.concatenate([grid, edges]))
