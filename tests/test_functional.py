@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from relu_networks import (
+from two_layer_networks import (
     C,
     D,
     H,
