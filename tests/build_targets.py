@@ -26,7 +26,7 @@ COMPANIONS = {
 }
 # Imported only where the user installed them, so in no requirements.txt.
 OPTIONAL = frozenset({
-    "cv2", "cykooz_resizer", "onnx", "onnxruntime", "simplejpeg",
+    "art", "cv2", "cykooz_resizer", "onnx", "onnxruntime", "simplejpeg",
     "tensorboard", "tf2onnx", "torch", "torchvision",
 })
 _RUNNER = "tests/run_pytest.py"

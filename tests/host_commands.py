@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -11,6 +10,8 @@ import sys
 import time
 
 import numpy as np
+
+import commands
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 240.0  # seconds for a process; enough on a machine that is busy
@@ -99,14 +100,13 @@ def free_port() -> int:
 def start(folder: pathlib.Path, run: str, *arguments: str,
           **changes: str) -> subprocess.Popen[str]:
   """Starts `train` on the experiment above, in the run folder `run`."""
-  paths = os.pathsep.join([str(folder), str(ROOT)])
   return subprocess.Popen(
       [sys.executable, "-m", "wsl_extraction.train", "--gin_file=hosts.gin",
        f"--workdir={run}", "--cache_dir=cache", *arguments],
       cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.PIPE, text=True,
-      env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths,
-           "VICTIM_LOG": str(folder / f"{run}.log"), **changes})
+      env=commands.environment(
+          folder, VICTIM_LOG=str(folder / f"{run}.log"), **changes))
 
 
 def start_hosts(folder: pathlib.Path, run: str, *arguments: str,

@@ -132,7 +132,7 @@ SETTINGS = {
         said=("declared to give probabilities", "outputs='logits'")),
     "dtype of responses": bound(
         "Experiment.response_dtype = 'int8'",
-        said=("'int8'", "choose float16")),
+        said=("'int8'", "choose log16, float16")),
 }
 MIXMATCH = ("from wsl_extraction.objectives import mixmatch",
             "Learning.objective = @mixmatch.MixMatch()")

@@ -12,7 +12,7 @@ BINARIES = frozenset({
     # What the binaries share: flags, gin, the experiment that gin configures.
     "cli", "experiment",
     # What `hardness` runs.
-    "theorems",
+    "theorems", "certification",
 })
 # Folder or file -> what of ours it may import besides itself and the leaves.
 MAY_IMPORT = {

@@ -154,9 +154,10 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
 def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
+  from wsl_extraction import certification, files
   from wsl_extraction import experiment as experiments
-  from wsl_extraction import files
-  from wsl_extraction.report import callbacks
+  from wsl_extraction.oracle import Access
+  from wsl_extraction.report import callbacks, progress
 
   begun = [path for path in (run.checkpoint, run.asked, *run.round_files())
            if path.exists()]
@@ -193,6 +194,11 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   run.write_text("operative.gin", gin.operative_config_str())
   result = _result(experiment, extraction, dataset, parts, victim)
   result |= {"replicas": placement.replicas, "processes": placement.count}
+  if not experiment.attack.asks_pool:
+    # It computed the victim's weights, so it is held against them.
+    result["proof"] = certification.proved(
+        extraction.surrogate, victim, dataset,
+        centred=experiment.access != Access.LOGITS, report=progress.Stages())
   result |= {**figures, "seconds": earlier + time.monotonic() - start}
   run.write_json("result.json", result)
   return run.read_json("result.json") or {}

@@ -188,15 +188,16 @@ class Stages:
     self._interval, self._clock = interval, clock
     self._stage, self._shown = None, 0.0
 
-  def __call__(self, stage: str, rows: int) -> None:
-    """Takes note of the stage and the rows so far."""
+  def __call__(self, stage: str, done: int | str) -> None:
+    """Takes note of the stage and the rows so far, or what words say of it."""
     now = self._clock()
     if stage == self._stage and now - self._shown < self._interval:
       return
     self._stage, self._shown = stage, now
     if self._stream is not None:
       with contextlib.suppress(OSError, ValueError):  # closed or broken
-        print(f"{stage}  {rows} rows", file=self._stream, flush=True)
+        words = f"{done} rows" if isinstance(done, int) else done
+        print(f"{stage}  {words}", file=self._stream, flush=True)
 
 
 class _Bar:

@@ -56,12 +56,13 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("access", _said(result.get("access"))),
       ("status", _said(result.get("status"))),
       ("queries", f"{_said(result.get('queries'))} of {limit}"),
-      *_proven(result.get("notes") or {}),
+      *_computed(result.get("notes") or {}),
+      *_proved(result.get("proof")),
       ("seconds", "-" if seconds is None else _seconds(seconds)),
   ]
 
 
-def _proven(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _computed(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
   """What an attack that computes a network says of its result."""
   if "bound" not in notes:
     return []
@@ -74,6 +75,13 @@ def _proven(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
   if notes.get("missing"):
     lines.append(("missing", notes["missing"]))
   return lines
+
+
+def _proved(proof: Mapping[str, float] | None) -> list[tuple[str, str]]:
+  if proof is None:
+    return []
+  return [("proved", f"logits differ by at most {proof['most']:.1e} on all "
+           f"images there can be, somewhere by {proof['least']:.1e}")]
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -66,8 +66,11 @@ class Perceptron:
       x = (x - low) / np.dtype(self.dtype).type(high - low)
       return np.maximum(x @ hidden + hidden_bias, 0) @ outer + outer_bias
 
+    first, bias, *rest = (array.astype(np.float64) for array in weights)
+    first = first / (high - low)
     return Victim(predict, "logits", dataset.input_shape, dataset.num_classes,
-                  digest("perceptron", low, high, *weights))
+                  digest("perceptron", low, high, *weights),
+                  layers=(first, bias - low * first.sum(axis=0), *rest))
 
   def _random(self, dataset: Dataset) -> list[np.ndarray]:
     rng = np.random.default_rng(self.seed)

@@ -24,6 +24,9 @@ class Victim:
     fingerprint: Differs between victims that answer differently.
     licence: Under which its weights may be used, one line for the user; empty
       where that is not known.
+    layers: The weights [d, h], [h], [h, c], [c] of one hidden layer of ReLUs
+      that maps flattened images to logits, where the victim is that: with them
+      a copy can be proved right.
   """
 
   predict: Callable[[np.ndarray], np.ndarray]
@@ -32,6 +35,7 @@ class Victim:
   num_classes: int
   fingerprint: str
   licence: str = ""
+  layers: Sequence[np.ndarray] | None = None
 
   def facts(self) -> dict[str, Any]:
     """All but the function, of what JSON can hold."""

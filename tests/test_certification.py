@@ -1,0 +1,105 @@
+"""What is proved of a copy holds on every input that is tried."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+from wsl_extraction import certification
+from wsl_extraction.networks import mlp
+
+D, H, C = 12, 9, 4
+# Surrogates are kept in single precision on jax.
+ROUNDING = 1e-4 if mlp.keras.backend.backend() == "jax" else 1e-10
+
+
+def weights(seed=0):
+  rng = np.random.default_rng(seed)
+  return [rng.standard_normal((D, H)), rng.standard_normal(H),
+          rng.standard_normal((H, C)), rng.standard_normal(C)]
+
+
+def logits(x, hidden, bias, outer, constant, linear=0.0):
+  return np.maximum(x @ hidden + bias, 0) @ outer + constant + (
+      x @ linear if np.ndim(linear) else 0.0)
+
+
+def proved(victim, copy, value_range=(0, 1), **kwargs):
+  dataset = types.SimpleNamespace(value_range=value_range, input_shape=(D,))
+  return certification.proved(
+      mlp.from_weights((D,), *copy), types.SimpleNamespace(layers=victim),
+      dataset, **kwargs)
+
+
+def exchanged(made):
+  """The same function: hidden units in another order and of other scales."""
+  rng = np.random.default_rng(9)
+  order, scale = rng.permutation(H), 2.0 ** rng.integers(-3, 3, H)
+  return [made[0][:, order] * scale, made[1][order] * scale,
+          made[2][order] / scale[:, None], made[3]]
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (0, 255)])
+def test_a_copy_up_to_rounding(value_range):
+  made = weights()
+  copy = exchanged([array * (1 + 1e-13) for array in made])
+  proof = proved(made, copy, value_range)
+  assert proof["least"] <= proof["most"] <= ROUNDING * max(value_range)
+  if mlp.keras.backend.backend() != "jax":
+    assert proof["most"] > 0
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_moved_weight_lies_between_the_bounds(
+    value_range, centred, monkeypatch):
+  monkeypatch.setattr(certification, "SECONDS", 2.0)
+  made = weights()
+  copy = exchanged(made)
+  copy[0][3, 2] += 0.01
+  proof = proved(made, copy, value_range, centred=centred)
+  x = np.random.default_rng(1).uniform(*value_range, (100_000, D))
+  corners = np.where(x > np.mean(value_range), value_range[1], value_range[0])
+  best = 0.0
+  for inputs in (x, corners):
+    apart = logits(inputs, *made) - logits(inputs, *copy)
+    if centred:
+      apart -= apart.mean(axis=1, keepdims=True)
+    best = max(best, np.abs(apart).max())
+  assert best <= proof["least"] * 1.01
+  assert proof["least"] <= proof["most"] <= 3 * proof["least"]
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1)])
+def test_units_that_never_switch_are_in_the_linear_part(value_range):
+  made = weights()
+  made[1][0], made[1][1] = 100.0, -100.0
+  copy = [made[0][:, 2:], made[1][2:], made[2][2:],
+          made[3] + 100.0 * made[2][0], made[0][:, :1] * made[2][:1]]
+  assert proved(made, copy, value_range)["most"] <= 100 * ROUNDING
+  copy[4] = copy[4] + 1e-3
+  proof = proved(made, copy, value_range)
+  # The worst image is all ones: 1e-3 for each pixel.
+  assert proof["least"] == pytest.approx(D * 1e-3, rel=1e-2)
+  assert proof["most"] == pytest.approx(D * 1e-3, rel=1e-2)
+
+
+def test_a_shift_of_all_logits_does_not_count_among_probabilities():
+  made = weights()
+  copy = [made[0], made[1], made[2] + 1.0, made[3] - 3.0]
+  assert proved(made, copy, centred=True)["most"] <= 100 * ROUNDING
+  assert proved(made, copy)["least"] > 1
+
+
+def test_an_affine_copy():
+  made = [np.zeros((D, 1)), np.ones(1), np.ones((1, C)), np.zeros(C)]
+  copy = [np.zeros((D, 0)), np.zeros(0), np.zeros((0, C)), np.full(C, 1.5)]
+  proof = proved(made, copy)
+  assert proof["least"] == pytest.approx(0.5)
+  assert proof["most"] == pytest.approx(0.5)
+
+
+def test_nothing_is_said_of_weights_that_are_not_known():
+  assert proved(None, weights()) is None
