@@ -106,7 +106,8 @@ def start(folder: pathlib.Path, run: str, *arguments: str,
       cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.PIPE, text=True,
       env=commands.environment(
-          folder, VICTIM_LOG=str(folder / f"{run}.log"), **changes))
+          folder, PYTHONWARNINGS="", VICTIM_LOG=str(folder / f"{run}.log"),
+          **changes))
 
 
 def start_hosts(folder: pathlib.Path, run: str, *arguments: str,
