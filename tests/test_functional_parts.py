@@ -248,3 +248,7 @@ def test_a_table_shows_the_certificate():
   assert "missing" not in text
   assert "missing    two units" in tables.result_table(
       {"notes": notes | {"missing": "two units"}})
+  proof = {"least": 9.3e-13, "most": 1.1e-10, "seconds": 0.1}
+  assert "proved     logits differ by at most 1.1e-10" in tables.result_table(
+      {"proof": proof})
+  assert "proved" not in tables.result_table({"proof": None})
