@@ -12,7 +12,7 @@ BACKEND_TESTS := tests/test_objectives.py tests/test_mixmatch.py \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-jax test-torch test-benchmarks bench lint build-file docs wheel clean
+.PHONY: help run test test-jax test-torch test-slow test-benchmarks bench lint build-file docs wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ test-jax: .venv/installed  ## the tests of networks and objectives, on jax
 test-torch: .venv/installed  ## the same on torch, installed if it is missing
 	$(BIN) -c 'import torch' 2>/dev/null || $(PIP) install '$(TORCH)'
 	KERAS_BACKEND=torch $(BIN) -m pytest $(BACKEND_TESTS)
+
+test-slow: .venv/installed  ## the tests that `make test` leaves out (minutes)
+	$(BIN) -m pytest -m slow --deselect=tests/test_benchmarks.py
 
 test-benchmarks: .venv/installed  ## run each benchmark at its smallest size
 	$(BIN) -m pytest -m slow tests/test_benchmarks.py

@@ -143,7 +143,8 @@ def fixture_small_disk(tmp_path):
 
 @pytest.mark.parametrize("kib, name", [
     (4, "train"),  # has no room for config.gin
-    (40, "train"),  # has room for the responses, not for a checkpoint
+    # has room for the responses, not for a checkpoint
+    pytest.param(40, "train", marks=pytest.mark.slow),
     (8, "label"),
 ])
 def test_a_full_disk_is_named_and_nothing_is_cut(

@@ -6,6 +6,8 @@ import pytest
 
 import host_commands as hosts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", name="folder")
 def fixture_folder(tmp_path_factory):

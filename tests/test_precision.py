@@ -204,6 +204,7 @@ def test_an_experiment_names_its_precision(flags):
     experiments.configured()
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_in_its_own_precision(tmp_path):
   commands.write_modules(tmp_path)
 

@@ -131,6 +131,7 @@ def save_residual_bytes(path):
   np.savez(path, kept=residual_bytes(False), again=residual_bytes(True))
 
 
+@pytest.mark.slow
 def test_much_less_is_kept_for_the_backward_pass(tmp_path):
   """27 blocks: without the inside of them a small part is left."""
   pytest.importorskip("jax", reason="jax is not installed")
