@@ -58,7 +58,7 @@ def cases() -> dict[str, Case]:
       "gauss 784-32-1": Case("gauss", 32, limit=1e-10, target=1.15),
       "gauss 784-128-1": Case("gauss", 128, 10, limit=1e-10, target=1.15),
       "cifar 1024-16-10": Case("grey", 16, limit=1e-10, target=1.6),
-      "cifar 1024-64-10": Case("grey", 64, 10, limit=1e-10, target=1.4),
+      "cifar 1024-64-10": Case("grey", 64, limit=1e-10, target=1.4),
       "cifar 3072-64-10": Case("colour", 64, 10, limit=1e-10, target=1.2),
       "digits 64-32-10, softmax": Case(
           "digits", 32, limit=1e-8, target=4, oracle={"access": "scores"}),

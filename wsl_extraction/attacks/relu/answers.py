@@ -11,6 +11,8 @@ from wsl_extraction.oracle import Access, Oracle
 
 # Answers less precise than this get inputs that single precision can hold.
 _SINGLE = 1e-9
+# A line shows no unit whose jump is below so many errors of the slope there.
+_OVERLOOKED = 2000.0
 
 
 class Answers:
@@ -25,6 +27,7 @@ class Answers:
     noise: How far an output of size one may be off.
     floor: How far any output may be off.
     growth: How much farther it may be off for each unit of length of z.
+    near: The length of z beyond which units that no line shows may be behind.
     rows: How many rows were asked.
   """
 
@@ -38,6 +41,7 @@ class Answers:
     # A sum of d numbers is off by about the square root of d.
     many = max(1.0, np.sqrt(region.features) / 8)
     self.noise, self.floor, self.growth = 2.0**-50 * many, 0.0, 0.0
+    self.near = np.inf
     self.rows = 0
     self._points, self._outputs = [], []
 
@@ -93,6 +97,11 @@ class Answers:
     """
     return (self.noise * np.abs(outputs).max(axis=1) + self.floor
             + self.growth * lengths)
+
+  def doubts(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`errors`, and what units do that no line shows: how little rows weigh."""
+    behind = np.where(lengths > self.near, _OVERLOOKED, 1.0)
+    return self.errors(outputs, lengths) * behind
 
   @property
   def batches(self) -> int:

@@ -130,7 +130,7 @@ class Extraction:
 
   def _refine(self) -> None:
     points, outputs = self.answers.kept()
-    errors = self.answers.errors(
+    errors = self.answers.doubts(
         outputs, np.linalg.norm(points, axis=1))
     # Rows behind a unit that is still missing would spoil the others.
     off = np.abs(outputs - self.network(points)).max(axis=1)

@@ -39,11 +39,11 @@ class Network:
     return inputs @ self.normals.T + self.offsets
 
   @property
-  def spread(self) -> float:
-    """How far from 0 the farthest of all hyperplanes lies, 1 at least."""
+  def distances(self) -> np.ndarray:
+    """How far from 0 each hyperplane lies, [h]; infinity if there is none."""
     length = np.linalg.norm(self.normals, axis=1)
-    far = np.abs(self.offsets[length > 0]) / length[length > 0]
-    return float(max(1.0, far.max(initial=0)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+      return np.where(length > 0, np.abs(self.offsets) / length, np.inf)
 
   def flipped(self, which: np.ndarray) -> Network:
     """The same function with some units looking the other way.

@@ -47,7 +47,8 @@ def choose(sketch: Sketch, answers: Answers,
   where[:, 0] = sketch.places
   careful = 1e3
   if complete and region.box is None:
-    where = np.concatenate([where, _anywhere(network, region, rng)])
+    where = np.concatenate([where, _anywhere(
+        network, region, sketch.spread, rng)])
     careful = 5.0
   before = network.before(where)
   usual = np.sqrt((network.normals**2).mean(axis=1))
@@ -65,30 +66,38 @@ def choose(sketch: Sketch, answers: Answers,
   best = np.union1d(best[:400], np.arange(len(sketch.places)))
   where, before, steps, made, size = (
       array[best] for array in (where, before, steps, made, size))
-  chosen = _enough(made, steps / size, network, answers)
+  ends = [int(where[:, 0].argmin()), int(where[:, 0].argmax())]
+  chosen = _enough(made, steps / size, network, answers,
+                   ends if np.isfinite(answers.near) else [])
   return Bases(where[chosen] @ sketch.basis, before[chosen], steps[chosen],
                made[chosen])
 
 
-def _anywhere(network: Network, region: Region,
+def _anywhere(network: Network, region: Region, spread: float,
               rng: np.random.Generator) -> np.ndarray:
   where = rng.standard_normal((1500, network.normals.shape[1]))
-  length = min(30 * network.spread, region.radius / 3)
+  length = min(30 * spread, region.radius / 3)
   return where * (length / np.linalg.norm(where, axis=1))[:, None]
 
 
 def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
-            answers: Answers) -> np.ndarray:
-  """As few base points as determine the unknowns well."""
+            answers: Answers, first: list[int]) -> np.ndarray:
+  """As few base points as determine the unknowns well.
+
+  Units far off are on, or off, near 0, and the other way round at one end of
+  the line: both ends are `first`.
+  """
   p = made.shape[2]
   told = slopes.independent(network.outer)
   fewest = -(-(network.units + (told if p > network.units else 0)) // told)
   most = fewest + 2
   if answers.noise > 1e-12:
     fewest, most = fewest + 1, fewest + max(2, fewest // 2)
-  order = slopes.best_bases(made, quality, min(most, len(made)))
+  order = slopes.best_bases(made, quality, min(most, len(made)), first)
   if told == 1:
     return order[:fewest]
+  if first:
+    return order  # the two tell little of all other units
   for count in range(fewest, len(order)):
     some = (made * quality[:, None, None])[order[:count]].reshape(-1, p)
     some = some / np.maximum(np.linalg.norm(some, axis=0), 1e-300)
@@ -116,7 +125,7 @@ def measure(answers: Answers, sketch: Sketch, bases: Bases,
   turned = slopes.directions(answers.region.features, rng)
   start, found = _slopes(answers, bases, turned, keep)
   had = found.shape[1]
-  weights = bases.steps / answers.errors(
+  weights = bases.steps / answers.doubts(
       start, np.linalg.norm(bases.points, axis=1))
   system = slopes.Slopes(bases.coefficients, weights)
   unknown = system.solve(found)[0]

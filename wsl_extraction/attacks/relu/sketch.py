@@ -20,6 +20,10 @@ from wsl_extraction.attacks.relu.refine import refine
 
 _RESOLUTION = 1e-9
 _NOISY = 1e-9
+# Weight decay leaves units of next to no weight, below so much of the largest,
+# that switch 100,000 times as far out as the others, while rows are near within
+# so many times the others' distance.
+_FAINT, _NEAR = 1e-6, 50.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +36,8 @@ class Sketch:
     signs: What was found out about the signs.
     places: float64 [m]: points of the line, in all cells between kinks.
     merged: Kinks that could not be told apart.
+    spread: How far from 0 the farthest hyperplane lies, those far off apart;
+      1 at least.
     loss: The largest error on all rows in the plane, in units of what answers
       may be off.
   """
@@ -41,6 +47,7 @@ class Sketch:
   signs: signs.Signs
   places: np.ndarray
   merged: int
+  spread: float
   loss: float
 
 
@@ -65,15 +72,18 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   kinks = search(region.grid(low, high), _resolution(answers))
   basis = _basis(along, _directions(len(kinks.at), answers), rng)
   network, places = _beside(answers, kinks, basis, low, high)
+  spread, far_off = _spread(network, kinks)
+  answers.near = _NEAR * spread if far_off else np.inf
   known, found = answers.kept(since)
   noisy = answers.noise > _NOISY
   found_signs = signs.solve(network, *(0.3, 0.05) if noisy else ())
   complete = found_signs.integral or not region.bounded
   if complete:
-    _fill(answers, found_signs.network, basis, rng)
+    _fill(answers, found_signs.network, basis, min(
+        10 * spread, answers.region.radius / 3), rng)
     known, found = answers.kept(since)
   known = known @ basis.T
-  errors = answers.errors(found, np.linalg.norm(known, axis=1))
+  errors = answers.doubts(found, np.linalg.norm(known, axis=1))
   if noisy:
     found_signs = signs.solve(
         refine(network, known, found, errors, True),
@@ -83,7 +93,17 @@ def draw(answers: Answers, along: np.ndarray, rng: np.random.Generator,
   loss = np.abs((found - network(known)) / errors[:, None]).max()
   return Sketch(
       basis, network, found_signs, _middles(kinks.at, places),
-      int(kinks.merged.sum()), float(loss))
+      int(kinks.merged.sum()), spread, float(loss))
+
+
+def _spread(network: Network, kinks: Kinks) -> tuple[float, bool]:
+  """How far hyperplanes lie, those far off apart, and whether there are any."""
+  jumps, at = np.linalg.norm(kinks.jumps, axis=1), np.abs(kinks.at)
+  faint = jumps < _FAINT * jumps.max(initial=0)
+  spread = float(max(1.0, network.distances[~faint].max(initial=0)))
+  # Of the faint ones hardly more is known than where they cross the line.
+  far_off = faint & (at > 2 * _NEAR * spread)
+  return max(spread, at[faint & ~far_off].max(initial=0)), far_off.any()
 
 
 def _resolution(answers: Answers) -> float:
@@ -146,14 +166,13 @@ def _apart(places, at, low, high):
 
 
 def _fill(answers: Answers, network: Network, basis: np.ndarray,
-          rng: np.random.Generator) -> None:
+          longest: float, rng: np.random.Generator) -> None:
   """Asks for rows all over the plane, away from all kinks."""
   h, k = network.outer.shape
   q = len(basis)
   unknown = (h * (k + q) + k * (q + 1)) / k
   more = 0.8 if answers.noise < 1e-12 else 2.0
   count = int(np.ceil(more * unknown)) + 8
-  longest = min(10 * network.spread, answers.region.radius / 3)
   z = rng.standard_normal((4 * count, q))
   z /= np.linalg.norm(z, axis=1)[:, None]
   z *= np.resize(np.geomspace(min(1.0, longest / 10), longest, 3),

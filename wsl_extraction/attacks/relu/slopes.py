@@ -8,6 +8,7 @@ linear part: K equations for as many unknowns as there are units.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def coefficients(on: np.ndarray, outer: np.ndarray,
 
 
 def best_bases(candidates: np.ndarray, quality: np.ndarray,
-               count: int) -> np.ndarray:
+               count: int, first: Sequence[int] = ()) -> np.ndarray:
   """Chooses base points that together tell the unknowns best.
 
   Greedily enlarges the determinant of the information matrix.
@@ -116,6 +117,7 @@ def best_bases(candidates: np.ndarray, quality: np.ndarray,
     candidates: float64 [n, K, p]: their coefficients.
     quality: float64 [n]: how precise slopes are there.
     count: How many to choose.
+    first: Which are chosen in any case, before the others.
 
   Returns:
     [count] indices.
@@ -127,12 +129,12 @@ def best_bases(candidates: np.ndarray, quality: np.ndarray,
   scaled = scaled / size
   inverse = np.eye(p) * 1e8
   chosen = []
-  for _ in range(count):
+  for place in range(count):
     spread = np.einsum("nkp,pq->nkq", scaled, inverse, optimize=True)
     gain = np.einsum("nkq,nlq->nkl", spread, scaled, optimize=True)
     gain = np.linalg.slogdet(np.eye(k) + gain)[1]
     gain[chosen] = -np.inf
-    one = int(np.argmax(gain))
+    one = first[place] if place < len(first) else int(np.argmax(gain))
     chosen.append(one)
     c = scaled[one]
     half = inverse @ c.T
