@@ -154,10 +154,8 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
 def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
-  from wsl_extraction import certification, files
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.oracle import Access
-  from wsl_extraction.report import callbacks, progress
+  from wsl_extraction.report import callbacks
 
   begun = [path for path in (run.checkpoint, run.asked, *run.round_files())
            if path.exists()]
@@ -188,20 +186,32 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
       if new and not paid and not trained:
         run.discard()
       raise
+  result = _examined(experiment, run, extraction, dataset, parts, victim)
+  result |= {"replicas": placement.replicas, "processes": placement.count,
+             "seconds": earlier + time.monotonic() - start}
+  run.write_json("result.json", result)
+  return run.read_json("result.json") or {}
+
+
+def _examined(experiment: Experiment, run: RunFolder, extraction: Extraction,
+              dataset: Dataset, parts: Parts, victim: Victim) -> dict[str, Any]:
+  """Scores and saves the surrogate; gives what there is to say of it."""
+  from wsl_extraction import certification, files
+  from wsl_extraction import experiment as experiments
+  from wsl_extraction.oracle import Access
+  from wsl_extraction.report import progress
+
   figures = experiments.examine(extraction.surrogate, victim, parts.test)
   with files.whole(run.surrogate) as path:
     extraction.surrogate.save(path)
   run.write_text("operative.gin", gin.operative_config_str())
   result = _result(experiment, extraction, dataset, parts, victim)
-  result |= {"replicas": placement.replicas, "processes": placement.count}
   if not experiment.attack.asks_pool:
     # It computed the victim's weights, so it is held against them.
     result["proof"] = certification.proved(
         extraction.surrogate, victim, dataset,
         centred=experiment.access != Access.LOGITS, report=progress.Stages())
-  result |= {**figures, "seconds": earlier + time.monotonic() - start}
-  run.write_json("result.json", result)
-  return run.read_json("result.json") or {}
+  return result | figures
 
 
 def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
