@@ -67,8 +67,8 @@ def choose(sketch: Sketch, answers: Answers,
   where, before, steps, made, size = (
       array[best] for array in (where, before, steps, made, size))
   ends = [int(where[:, 0].argmin()), int(where[:, 0].argmax())]
-  chosen = _enough(made, steps / size, network, answers,
-                   ends if np.isfinite(answers.near) else [])
+  apart = np.isfinite(answers.near) and not sketch.signs.integral
+  chosen = _enough(made, steps / size, network, answers, ends if apart else [])
   return Bases(where[chosen] @ sketch.basis, before[chosen], steps[chosen],
                made[chosen])
 
@@ -84,8 +84,9 @@ def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
             answers: Answers, first: list[int]) -> np.ndarray:
   """As few base points as determine the unknowns well.
 
-  Units far off are on, or off, near 0, and the other way round at one end of
-  the line: both ends are `first`.
+  A unit far off is on near 0 and off at an end of the line, or the other way
+  round. Where a linear part is unknown too, both ends are `first`: they tell
+  the two apart, and little of all other units.
   """
   p = made.shape[2]
   told = slopes.independent(network.outer)
@@ -97,7 +98,7 @@ def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
   if told == 1:
     return order[:fewest]
   if first:
-    return order  # the two tell little of all other units
+    return order
   for count in range(fewest, len(order)):
     some = (made * quality[:, None, None])[order[:count]].reshape(-1, p)
     some = some / np.maximum(np.linalg.norm(some, axis=0), 1e-300)
