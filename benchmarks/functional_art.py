@@ -7,7 +7,8 @@ it), and for the code of Carlini, Jagielski and Mironov, Cryptanalytic
 Extraction of Neural Network Models, CRYPTO 2020 (--crypto names a folder with
 google-research/cryptanalytic-model-extraction, --crypto_python a Python that
 has jax, scipy, networkx and, for arrays of unequal rows, numpy below 1.24).
-Those two are told the number of units, this package's attack is not.
+Those two run with their own settings and are told the number of units, this
+package's attack is not.
 
 Victims `digits` are scikit-learn's MLPClassifier on the digits, those with one
 output its first logit; `gauss` have Gaussian weights. Weights do not decay
