@@ -13,11 +13,11 @@ package's attack is not.
 Victims `digits` are scikit-learn's MLPClassifier on the digits, those with one
 output its first logit; `gauss` have Gaussian weights. Weights do not decay
 (alpha 0) but where it says so: decay leaves next to nothing of those of pixels
-that never change, and neither of the others allows for that. All answers are in
-double precision. The toolbox fits the last layer to 300 digits and 300 Gaussian
-points; it takes two classes or more, so it is shown a single output twice. The
-CRYPTO'20 code takes one output only, and does not start on less than four
-cores, so it is told of four.
+that never change, and neither of the others allows for that. All inputs and
+answers are in double precision, which the toolbox has to be told. It fits the
+last layer to 300 digits and 300 Gaussian points; it takes two classes or more,
+so it is shown a single output twice. The CRYPTO'20 code takes one output only,
+and does not start on less than four cores, so it is told of four.
 
 `rows` are all that were asked for, `error` is the largest difference divided by
 the victim's largest logit, on 10,000 Gaussian points and the digits; a run is
