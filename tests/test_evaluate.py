@@ -61,6 +61,7 @@ def test_a_surrogate_scores_as_at_the_end_of_its_run(folder):
   assert scores(folder / "again.json") == scores(folder / "run/result.json")
 
 
+@pytest.mark.slow
 def test_a_table_holds_no_result_of_other_settings(folder):
   (folder / "grid.gin").write_text(GRID)
   reproduce = ("reproduce", "--gin_file=grid.gin", "--workdir=runs")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 import host_commands as hosts
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 
+@pytest.mark.slow
 def test_one_process_then_two_then_two_devices(tmp_path):
   """Killed in between, with the losses of one that was left alone."""
   hosts.prepare(tmp_path)

@@ -99,7 +99,7 @@ def fit(student, path=None, *callbacks):
 @pytest.mark.parametrize("objective, optimizer", [
     *((name, "adam") for name in OBJECTIVES),
     ("supervised", "momentum"), ("mixmatch", "averaged"),
-    ("interleaved", "averaged")])
+    pytest.param("interleaved", "averaged", marks=pytest.mark.slow)])
 def test_training_goes_on_to_the_same_weights(tmp_path, objective, optimizer):
   objective, optimizer = OBJECTIVES[objective], OPTIMIZERS[optimizer]
   whole = fit(make_student(objective, optimizer))
