@@ -322,3 +322,18 @@ def test_small_batches_change_nothing():
   assert error(found, victim) < EXACT
   assert found.notes["hidden_units"] == H
   assert found.notes["bound"] == D * H / C + H + 1
+
+
+def test_units_far_off_do_not_spoil_what_is_near():
+  """Rows out there fit ill where a unit is overlooked: 6e-11 if they count."""
+  hidden, hidden_bias, outer, outer_bias = weights(h=60)
+  hidden, outer = hidden / np.sqrt(D), outer / np.sqrt(60)
+  rng = np.random.default_rng(0)
+  hidden[:, :4] *= 2e-6
+  hidden_bias[:4] = -0.1
+  outer[:4] *= 1e-5 * rng.uniform(0.2, 1, (4, 1))
+  victim = function(hidden, hidden_bias, outer, outer_bias)
+  found = extract(make_oracle(victim))
+  assert found.status is Status.DONE
+  assert error(found, victim) < (
+      5e-12 if keras.backend.backend() != "jax" else EXACT)
