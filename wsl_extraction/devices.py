@@ -25,15 +25,21 @@ from wsl_extraction.errors import InputError
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
-# On CPUs TensorFlow otherwise maps and unmaps memory at every step, and leaves
-# oneDNN off on some processors: together they cost more than half the speed
-# (benchmarks/tensorflow_cpu.py).
 _DEFAULTS = {
+    # On CPUs TensorFlow otherwise maps and unmaps memory at every step, and
+    # leaves oneDNN off on some processors: together they cost more than half
+    # the speed (benchmarks/tensorflow_cpu.py).
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
     "TF_ENABLE_ONEDNN_OPTS": "1",
+    # Torch's threads wait for each other at the end of every operation, by GNU
+    # OpenMP's default in a loop of 300,000 rounds. Where other programs use the
+    # cores too, that costs most of the speed (benchmarks/student_fit.py).
+    "GOMP_SPINCOUNT": "10000",
+    # Warnings and errors, no information, which it gives in mid-training too.
+    "TF_CPP_MIN_LOG_LEVEL": "1",
 }
 # Asked before jax is imported, which sets it for itself.
-_SILENT = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+_SILENT = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") != "0"
 
 
 def set_environment_defaults() -> None:
@@ -76,7 +82,7 @@ def start_backend() -> None:
 
   TensorFlow greets the standard error with a dozen lines that no setting
   silences (tensorflow/tensorflow issue 100442), so it is turned away
-  meanwhile. Set TF_CPP_MIN_LOG_LEVEL to see them.
+  meanwhile. TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
   Raises:
     InputError: The backend is unknown, not installed or does not start.

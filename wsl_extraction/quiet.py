@@ -12,13 +12,22 @@ from typing import TextIO
 
 
 class QuietTensorFlow(importlib.abc.MetaPathFinder):
-  """Keeps TensorFlow quiet whoever imports it, and whenever."""
+  """Keeps TensorFlow quiet whoever imports it, and whenever.
+
+  It stays in place when TensorFlow is merely looked for, as torch does.
+  """
+
+  def __init__(self):
+    self._is_asking = False
 
   def find_spec(self, fullname, path=None, target=None):
-    if fullname != "tensorflow":
+    if fullname != "tensorflow" or self._is_asking:
       return None
-    sys.meta_path.remove(self)
-    spec = importlib.util.find_spec(fullname)
+    self._is_asking = True
+    try:
+      spec = importlib.util.find_spec(fullname)
+    finally:
+      self._is_asking = False
     if spec and spec.loader:
       execute = spec.loader.exec_module
       spec.loader.exec_module = (

@@ -222,8 +222,6 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
     shown = callbacks.Progress(name, *size)
-    # Read on another thread, figures of several devices crash jax.
-    shown.async_safe = placement.replicas == 1
     if name != "surrogate":
       path = run.path / f"{name.split('/')[0].replace(' ', '_')}.jsonl"
       return [callbacks.MetricsFile(path), shown]

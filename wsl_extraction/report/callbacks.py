@@ -57,7 +57,7 @@ class Progress(keras.callbacks.Callback):
     self._options: dict[str, Any] = dict(
         images=images_per_step, stream=stream, interval=interval, clock=clock)
     self._meter: progress.Meter | None = None
-    self._base = 0
+    self._base, self._passes = 0, 1
 
   def __enter__(self) -> Progress:
     return self
@@ -74,6 +74,7 @@ class Progress(keras.callbacks.Callback):
 
   def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
     before = 0 if self._meter is None else self._meter.done
+    self._passes = getattr(self.model, "accumulate", 1)
     self.close()
     self._meter = progress.Meter(
         self._label, self._total, "steps",
@@ -86,10 +87,11 @@ class Progress(keras.callbacks.Callback):
 
   def on_train_batch_end(
       self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-    # Reading the model's own step here would stop jax at every step.
+    # On a thread of Keras' own. Merely to name `self.model` makes Keras write
+    # jax's state back to the variables, in the midst of a step that donates it.
     if self._meter is not None:
-      passes = getattr(self.model, "accumulate", 1)
-      self._meter.update(self._base + (batch + 1) // passes, **(logs or {}))
+      done = self._base + (batch + 1) // self._passes
+      self._meter.update(done, **(logs or {}))
 
   def on_epoch_end(
       self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
