@@ -12,7 +12,7 @@ BACKEND_TESTS := tests/test_objectives.py tests/test_mixmatch.py \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-jax test-torch test-slow test-benchmarks bench lint build-file docs wheel clean
+.PHONY: help run test test-jax test-torch test-slow test-benchmarks bench lint docs wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -47,10 +47,9 @@ lint: .venv/installed  ## check the style; types too where pyright is installed
 	@if $(BIN) -c 'import pyright' 2>/dev/null; \
 	  then $(BIN) -m pyright; \
 	  else echo 'types not checked: pyright is not in .venv'; fi
-
-build-file: .venv/installed  ## write BUILD anew, after a change of imports
-	$(BIN) tests/build_targets.py > BUILD.new
-	mv BUILD.new BUILD
+	@if command -v buildifier >/dev/null; \
+	  then buildifier --mode=check --lint=warn BUILD MODULE.bazel; \
+	  else echo 'BUILD not checked: npm install --global @bazel/buildifier'; fi
 
 docs: .venv/docs-installed  ## write the documentation to docs/_build/html
 	$(BIN) -m sphinx -W --keep-going -b html docs docs/_build/html
