@@ -19,14 +19,14 @@ from collections.abc import Callable
 import numpy as np
 import timing
 
-from wsl_extraction.theory import bounds, milp, relaxation
-from wsl_extraction.theory.domains import Box
-from wsl_extraction.theory.equivalence import (
-    Undecided,
-    decide,
-    largest_difference,
+from wsl_extraction.equivalence import bounds, milp, relaxation
+from wsl_extraction.equivalence.decide import (
+  Undecided,
+  decide,
+  largest_difference,
 )
-from wsl_extraction.theory.relu import ReluNetwork
+from wsl_extraction.equivalence.domains import Box
+from wsl_extraction.networks.relu_network import ReluNetwork
 
 _LIMIT = 60.0
 

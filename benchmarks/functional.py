@@ -102,7 +102,7 @@ class Bench:
 
   def data(self, name: str):
     """The data set and its split."""
-    from wsl_extraction.data import datasets
+    from wsl_extraction.data import datasets, split
 
     if name not in self.known:
       source = {"digits": "digits", "gauss": "mnist5k"}.get(name, "cifar10")
@@ -114,13 +114,13 @@ class Bench:
             dataset, **{part: _grey(getattr(dataset, part))
                         for part in ("train", "test")})
       sizes = (3000, 300, 500) if source == "cifar10" else (1000, 297, 500)
-      self.known[name] = dataset, datasets.Split(*sizes)(dataset)
+      self.known[name] = dataset, split.Split(*sizes)(dataset)
     return self.known[name]
 
   def run(self, case: Case, seed: int) -> Run:
     from wsl_extraction.attacks.attack import Status, Surroundings
-    from wsl_extraction.attacks.functional import Functional
-    from wsl_extraction.oracle import Oracle
+    from wsl_extraction.attacks.relu.functional import Functional
+    from wsl_extraction.oracle.oracle import Oracle
     from wsl_extraction.victims import victim as victims
     from wsl_extraction.victims.perceptron import Perceptron
 

@@ -127,9 +127,9 @@ def ours(weights: list[np.ndarray], seed: int) -> dict:
   from sklearn import datasets
 
   from wsl_extraction.attacks.attack import Status, Surroundings
-  from wsl_extraction.attacks.functional import Functional
+  from wsl_extraction.attacks.relu.functional import Functional
   from wsl_extraction.data.examples import Examples
-  from wsl_extraction.oracle import Oracle
+  from wsl_extraction.oracle.oracle import Oracle
 
   oracle = Oracle(
       lambda x: answers(weights, x), outputs="logits", input_shape=(8, 8, 1),

@@ -34,7 +34,7 @@ def student(depth: int, objective: str, images: int, steps: int,
   """
   import rotation_step
 
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.set_precision("mixed_bfloat16")
   model = _student(depth, objective, quick)
   others = images if "unlabeled" in model.objective.needs else 0
@@ -49,11 +49,11 @@ def student(depth: int, objective: str, images: int, steps: int,
 def _student(depth: int, name: str, quick: bool) -> Any:
   import keras
 
-  from wsl_extraction import devices
   from wsl_extraction.networks.resnet_v2 import resnet_v2
   from wsl_extraction.objectives.distillation import Distillation
-  from wsl_extraction.objectives.objective import Student
   from wsl_extraction.objectives.rotation import Rotation
+  from wsl_extraction.runtime import devices
+  from wsl_extraction.training.student import Student
   side, (name, *again) = _side(quick), name.split(", ")
   network = resnet_v2((side, side, 3), _CLASSES, depth=depth, stem="imagenet",
                       width=8 if quick else None, seed=0)
@@ -70,11 +70,11 @@ def _side(quick: bool) -> int:
 
 
 def _batches(images: int, others: int, steps: int, quick: bool) -> Any:
-  from wsl_extraction.data import transfer
+  from wsl_extraction.training import batches
   pixels, scores = pool(images, quick)
   known = {"labeled": pixels, "targets": np.log(scores),
            "revealed": np.ones(scores.shape, np.uint8)}
-  return transfer.batches(
+  return batches.by_step(
       known, 100 * steps, images, 0, pixels if others else None, others)
 
 
@@ -88,7 +88,7 @@ def pool(images: int, quick: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trainer(model: Any, batches: Any, steps: int) -> Callable[[], None]:
-  from wsl_extraction.objectives.training import fit
+  from wsl_extraction.training.fit import fit
   done = 0
 
   def train() -> None:
@@ -110,8 +110,8 @@ def oracle(precision: str, images: int, steps: int, quick: bool) -> Contestants:
   """
   import rotation_step
 
-  from wsl_extraction import devices
   from wsl_extraction.networks import resnext
+  from wsl_extraction.runtime import devices
   from wsl_extraction.victims.victim import in_batches
   devices.set_precision(precision)
   side = _side(quick)

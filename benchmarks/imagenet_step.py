@@ -1,7 +1,7 @@
 """ImageNet's networks on a GPU: steps beside plain torch and a matmul.
 
 ResNet-v2-50 and -200 train at 224 pixels in bfloat16 (weights, losses and
-statistics in float32) through `Student` and `training.fit`: distillation, and
+statistics in float32) through `Student` and `fit.fit`: distillation, and
 rotation, in which labelled images and as many others are seen in four turns.
 The WSL oracle (ResNeXt-101 32x16d, random weights) answers as `label` asks it,
 in bfloat16 and in float32 as the backend computes that by default. Images and
@@ -91,7 +91,7 @@ def worker(mode: str, quick: bool) -> None:
   if kind == "torch":
     contestants = imagenet.plain_torch(images, steps, quick)
   else:
-    from wsl_extraction import devices
+    from wsl_extraction.runtime import devices
     devices.start_backend()
     if kind == "look":
       contestants = {"accelerators": lambda: sum(

@@ -26,10 +26,11 @@ def kept(scores: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
       return scores.astype(ml_dtypes.bfloat16).astype(np.float64)
     return np.exp(np.log(scores).astype(np.float16).astype(np.float64))
-  from wsl_extraction.data.encoding import Encoding
-  from wsl_extraction.oracle import Access, Response
+  from wsl_extraction.oracle.response import Response
+  from wsl_extraction.oracle.response_codec import ResponseCodec
+  from wsl_extraction.oracle.reveals import Access
   every = np.arange(_CLASSES, dtype=np.int32)
-  encoding = Encoding(Access.SCORES, None, _CLASSES, dtype)
+  encoding = ResponseCodec(Access.SCORES, None, _CLASSES, dtype)
   said = Response(
       Access.SCORES, np.broadcast_to(every, scores.shape), scores)
   return encoding.decode(encoding.encode(said)).values.astype(np.float64)

@@ -46,8 +46,10 @@ class Rounds:
 
 def _store(path: pathlib.Path, count: int):
   """The store's functions to write and read rows, and their responses."""
-  from wsl_extraction.data.labels import LabelStore
-  from wsl_extraction.oracle import Access, Oracle, Response
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.response import Response
+  from wsl_extraction.oracle.response_store import ResponseStore
+  from wsl_extraction.oracle.reveals import Access
   scores = np.random.default_rng(0).dirichlet(
       np.ones(_CLASSES), 4096).astype(np.float16)
   keys = [row.to_bytes(16, "little") for row in range(count)]
@@ -61,7 +63,7 @@ def _store(path: pathlib.Path, count: int):
   # An oracle that knows all answers: nothing but the store is measured.
   oracle = Oracle(lambda rows: rows, outputs="probabilities", input_shape=(),
                   num_classes=_CLASSES).relayed(respond)
-  store = LabelStore(path, {
+  store = ResponseStore(path, {
       "access": "scores", "k": None, "num_classes": _CLASSES}, "float16")
 
   def write(rows: np.ndarray) -> None:

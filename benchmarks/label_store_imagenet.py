@@ -45,7 +45,8 @@ class Answers:
   """What an oracle would say, from a table: nothing but stores is measured."""
 
   def __init__(self, kind: str, count: int):
-    from wsl_extraction.oracle import Access, softmax
+    from wsl_extraction.oracle.response import softmax
+    from wsl_extraction.oracle.reveals import Access
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=2, size=(4096, _CLASSES))
     logits[:, 0] += 12
@@ -60,19 +61,19 @@ class Answers:
                  .digest() for row in range(count)]
 
   def __call__(self, rows: np.ndarray):
-    from wsl_extraction.oracle import Response
+    from wsl_extraction.oracle.response import Response
     places = rows % len(self.values)
     return Response(self.access, self.classes[places], self.values[places])
 
 
 def _store(path: pathlib.Path, answers: Answers):
-  from wsl_extraction.data.labels import LabelStore
-  from wsl_extraction.oracle import Oracle
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.response_store import ResponseStore
   oracle = Oracle(
       lambda rows: rows, outputs="probabilities", input_shape=(), k=answers.k,
       num_classes=_CLASSES, access=answers.access).relayed(answers)
   keys = answers.keys
-  store = LabelStore(path, {"access": answers.access, "k": answers.k,
+  store = ResponseStore(path, {"access": answers.access, "k": answers.k,
                             "num_classes": _CLASSES}, "log16")
   return (lambda rows: store.answer(oracle, keys[rows[0]:rows[-1] + 1], rows),
           lambda rows: store.read([keys[row] for row in rows]), store.close)
@@ -172,11 +173,11 @@ def _steps(name: str, path: pathlib.Path, answers: Answers):
 
 def _whole(path: pathlib.Path, answers: Answers) -> dict[str, float]:
   """Seconds for what a command does with a whole file, read from the disk."""
-  from wsl_extraction.data.labels import LabelStore
+  from wsl_extraction.oracle.response_store import ResponseStore
   _forget(path)
   start = time.perf_counter()
   seconds = {}
-  with LabelStore(path, {"access": answers.access, "k": answers.k,
+  with ResponseStore(path, {"access": answers.access, "k": answers.k,
                          "num_classes": _CLASSES}, "log16") as store:
     for name, work in (("open", lambda: None), ("len", lambda: len(store)),
                        ("spent", lambda: store.spent),

@@ -42,13 +42,13 @@ def contestants(classes: int, count: int):
 
 def _label(predict, images, classes, parts) -> None:
   from wsl_extraction.data.examples import Examples
-  from wsl_extraction.data.labels import LabelStore
-  from wsl_extraction.oracle import Oracle
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.response_store import ResponseStore
   oracle = Oracle(predict, outputs="logits", input_shape=images.shape[1:],
                   num_classes=classes)
   identity = {"access": "scores", "k": None, "num_classes": classes}
   keys = Examples(images).keys
-  with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder, LabelStore(
+  with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder, ResponseStore(
       pathlib.Path(folder) / "responses.sqlite", identity) as store:
     for start in parts:
       part = slice(start, start + _BATCH)
@@ -57,7 +57,7 @@ def _label(predict, images, classes, parts) -> None:
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=9)
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   count = 260 if args.quick else 5000
   tables = []

@@ -29,8 +29,8 @@ _BATCHES = (2048, 1024, 512, 256)
 def _student(depth: int, side: int, rematerialize: bool):
   from wsl_extraction.networks.resnet_v2 import resnet_v2
   from wsl_extraction.objectives.distillation import Distillation
-  from wsl_extraction.objectives.objective import Student
   from wsl_extraction.objectives.rotation import Rotation
+  from wsl_extraction.training.student import Student
   return Student(resnet_v2((side, side, 3), 1000, depth=depth, seed=0),
                  Rotation(base=Distillation()), rematerialize=rematerialize)
 
@@ -98,7 +98,7 @@ def _step(rematerialize: bool, images: int):
 def main() -> None:
   args = timing.arguments(__doc__, rounds=7)
   os.environ["KERAS_BACKEND"] = "jax"
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   images = 16 if args.quick else 128
   turns = {"kept": _step(False, images), "recomputed": _step(True, images)}

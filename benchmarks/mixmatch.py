@@ -37,10 +37,11 @@ def training(steps: int, quick: bool = False, images: np.ndarray | None = None,
   """
   import dataclasses
 
-  from wsl_extraction import cli, devices
-  from wsl_extraction.data import transfer
+  from wsl_extraction import cli
   from wsl_extraction.experiment import Experiment
-  from wsl_extraction.objectives.objective import Student
+  from wsl_extraction.runtime import devices
+  from wsl_extraction.training import batches
+  from wsl_extraction.training.student import Student
   cli.configure(["gin/cifar10/mixmatch.gin"],
                 ["Adam.use_ema = False", *(_QUICK if quick else ())])
   experiment = cli.built(Experiment)
@@ -52,7 +53,7 @@ def training(steps: int, quick: bool = False, images: np.ndarray | None = None,
   student.compile(attack.optimizer(), **devices.compile_options())
   images = made_up() if images is None else images
   rest = images[QUERIES:] if "unlabeled" in attack.objective.needs else None
-  batches = transfer.batches(_known(images), 100 * steps, attack.batch_size, 0,
+  batches = batches.by_step(_known(images), 100 * steps, attack.batch_size, 0,
                              rest, attack.unlabeled_batch_size)
   return student, attack, _trainer(student, batches, steps)
 
@@ -74,7 +75,7 @@ def _known(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _trainer(student, batches, steps: int) -> Callable[[], None]:
-  from wsl_extraction.objectives.training import fit
+  from wsl_extraction.training.fit import fit
   done = 0
 
   def train() -> None:

@@ -1,7 +1,7 @@
 """Steps of gin/cifar10/mixmatch.gin on a GPU, beside a matmul.
 
 WRN-28-2 at 32 pixels, 64 labelled images and two views of 64 others in a step,
-in bfloat16 where there is an accelerator, through `Student` and `training.fit`;
+in bfloat16 where there is an accelerator, through `Student` and `fit.fit`;
 and supervised steps of the 64 labelled ones. FLOPs are counted as in
 mixmatch_step.py, but for the first convolution. Networks this small leave most
 of a large GPU idle: the share of the matmul tells how much.
@@ -17,7 +17,7 @@ _SCHEDULE = 1_048_576
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=5)
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   if not args.quick and all(
       device.name.startswith("cpu") for device in devices.inventory()):

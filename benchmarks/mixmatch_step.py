@@ -22,7 +22,7 @@ _SIDE = 3072
 
 
 def worker(mode: str, quick: bool) -> None:
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   import keras
   # As many as an execution has; jax on a CPU takes several times as long.

@@ -81,20 +81,21 @@ def synthetic(count: int) -> list[bytes]:
 
 def encoded(data_dir: str | None, quick: bool):
   """The images where they are stored, and held in memory."""
-  from wsl_extraction.data import index, streamed
-  from wsl_extraction.data.encoded import Encoded
+  from wsl_extraction.data import lazy_datasets
+  from wsl_extraction.data.images import image_index
+  from wsl_extraction.data.images.lazy_images import LazyImages
 
   stored = None
   if data_dir:
     name = ("imagenet2012" if os.path.isdir(
         os.path.join(data_dir, "imagenet2012")) else os.path.abspath(data_dir))
-    stored = streamed.read(name, data_dir, _SIDE).train.images
+    stored = lazy_datasets.read(name, data_dir, _SIDE).train.images
     stored = stored[:8 if quick else 2000]
     files = stored.source.read(stored.rows)
   else:
     files = synthetic(4 if quick else 95)
   source = InMemory(files)
-  held = Encoded(source, index.read(source, "benchmark"),
+  held = LazyImages(source, image_index.read(source, "benchmark"),
                  np.arange(len(files)), _SIDE)
   return stored or held, held
 
@@ -103,8 +104,8 @@ class Contest:
   """One contestant."""
 
   def __init__(self, name: str, data_dir: str | None, quick: bool):
-    from wsl_extraction.data import jpeg
-    from wsl_extraction.data.crops import InceptionCrop
+    from wsl_extraction.data.images import jpeg
+    from wsl_extraction.data.images.crops import InceptionCrop
 
     way = _CONTESTANTS[name]
     self._stored, self._held = encoded(data_dir, quick)
@@ -127,7 +128,7 @@ class Contest:
     return self._passes * len(self._held) / (time.process_time() - start)
 
   def extra(self) -> bool:
-    from wsl_extraction.data import jpeg
+    from wsl_extraction.data.images import jpeg
 
     return jpeg.AVAILABLE
 

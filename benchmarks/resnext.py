@@ -1,12 +1,12 @@
 """The WSL oracle: ResNeXt-101 32x16d at 224 pixels, beside torch's own.
 
 torch writes a state dict of random weights, normalisation included, in the
-format of 2019; `torchvision.Checkpoint` reads and converts it. "split" computes
-each group of a convolution by itself, "grouped" leaves that to the backend,
-"torch" is benchmarks/resnext_torch.py with its channels last. Images have 4 x 4
-tiles of random colours. Without torch the weights are Keras' own, and there is
-nothing to compare logits with. KERAS_BACKEND chooses the backend. Memory is the
-process's peak: three networks of 0.72 GiB.
+format of 2019; `torchvision.TorchvisionFile` reads and converts it. "split"
+computes each group of a convolution by itself, "grouped" leaves that to the
+backend, "torch" is benchmarks/resnext_torch.py with its channels last. Images
+have 4 x 4 tiles of random colours. Without torch the weights are Keras' own,
+and there is nothing to compare logits with. KERAS_BACKEND chooses the backend.
+Memory is the process's peak: three networks of 0.72 GiB.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def _images(count: int, side: int) -> np.ndarray:
 
 
 def _victims(path: pathlib.Path, images: np.ndarray, notes: list[str]):
-  from wsl_extraction.data.datasets import Dataset, Split
+  from wsl_extraction.data.datasets import Dataset
   from wsl_extraction.data.examples import Examples
-  from wsl_extraction.victims.torchvision import Checkpoint
+  from wsl_extraction.data.split import Split
+  from wsl_extraction.victims.torchvision import TorchvisionFile
   from wsl_extraction.victims.victim import Surroundings
   labels = np.arange(len(images), dtype=np.int32)
   dataset = Dataset("blocks", Examples(images, labels), None,
@@ -42,7 +43,7 @@ def _victims(path: pathlib.Path, images: np.ndarray, notes: list[str]):
   parts = Split(private=0, pool=1, test=1)(dataset)
   made = {}
   for name in ("split", "grouped"):
-    make = Checkpoint(path=str(path), split_groups=name == "split")
+    make = TorchvisionFile(path=str(path), split_groups=name == "split")
     for way in ("converted", "found again")[:2 if name == "split" else 1]:
       made.pop(name, None)  # or it would be in memory twice
       start = time.perf_counter()
@@ -95,7 +96,7 @@ def _alone(images: np.ndarray, side: int, sizes):
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=5)
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   sizes, side, count = (_QUICK, 32, 2) if args.quick else (_SIZES, 224, 4)
   images, notes = _images(count, side), []

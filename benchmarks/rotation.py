@@ -14,10 +14,12 @@ def training(steps: int):
   """
   import numpy as np
 
-  from wsl_extraction import cli, devices
-  from wsl_extraction.data import datasets, transfer
+  from wsl_extraction import cli
+  from wsl_extraction.data import datasets
   from wsl_extraction.experiment import Experiment
-  from wsl_extraction.objectives.objective import Student
+  from wsl_extraction.runtime import devices
+  from wsl_extraction.training import batches
+  from wsl_extraction.training.student import Student
   cli.configure(["gin/rotation.gin"], [])
   experiment = cli.built(Experiment)
   attack = experiment.attack
@@ -34,11 +36,11 @@ def training(steps: int):
              "revealed": np.ones((known, 10), bool)}
   images = attack.objective.images(
       attack.batch_size, attack.unlabeled_batch_size)
-  batches = transfer.batches(entries, steps, attack.batch_size, 0, pool[known:],
+  batches = batches.by_step(entries, steps, attack.batch_size, 0, pool[known:],
                              attack.unlabeled_batch_size)
   return student, images, _trainer(student, batches, steps)
 
 
 def _trainer(student, batches, steps: int) -> Callable[[], None]:
-  from wsl_extraction.objectives.training import fit
+  from wsl_extraction.training.fit import fit
   return lambda: fit(student, batches, steps, checkpoint_every=steps)

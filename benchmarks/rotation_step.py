@@ -37,7 +37,7 @@ def _sgemm(side: int):
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=9)
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   import rotation
   steps = 2 if args.quick else 10

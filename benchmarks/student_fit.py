@@ -27,7 +27,7 @@ _STEPS = 64
 
 
 def worker(steps: int) -> None:
-  from wsl_extraction import devices
+  from wsl_extraction.runtime import devices
   devices.start_backend()
   images, responses = _data(steps * _BATCH)
   student, batches = _student(images, responses, steps)
@@ -40,7 +40,8 @@ def worker(steps: int) -> None:
 def _data(count: int):
   """Digits, and scores that an oracle might have given for them."""
   from wsl_extraction.data import datasets
-  from wsl_extraction.oracle import Access, Response
+  from wsl_extraction.oracle.response import Response
+  from wsl_extraction.oracle.reveals import Access
 
   images = datasets.load("mnist5k").train.images[:count]
   scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), count)
@@ -62,8 +63,8 @@ def _compile(model, **options):
 def _bare(images, responses):
   import keras
 
-  from wsl_extraction import devices
-  from wsl_extraction.data.preprocess import Augment
+  from wsl_extraction.runtime import devices
+  from wsl_extraction.training.augment import Augment
   inputs = keras.Input(images.shape[1:], dtype="uint8")
   model = keras.Model(inputs, _network()(Augment(shift=2)(inputs)))
   _compile(model, jit_compile=devices.jit_compile(),
@@ -75,31 +76,31 @@ def _bare(images, responses):
 
 
 def _student(images, responses, steps):
-  from wsl_extraction import devices
-  from wsl_extraction.data import transfer
-  from wsl_extraction.data.preprocess import Augment
   from wsl_extraction.objectives.distillation import Distillation
-  from wsl_extraction.objectives.objective import Student
+  from wsl_extraction.runtime import devices
+  from wsl_extraction.training import batches
+  from wsl_extraction.training.augment import Augment
+  from wsl_extraction.training.student import Student
   student = Student(_network(), Distillation(1.5), augment=Augment(shift=2))
   _compile(student, **devices.compile_options())
-  entries = {"labeled": images, **transfer.response_entries(responses, 10)}
-  return student, transfer.batches(entries, steps, _BATCH, seed=0)
+  entries = {"labeled": images, **batches.response_entries(responses, 10)}
+  return student, batches.by_step(entries, steps, _BATCH, seed=0)
 
 
 def _fit(student, batches, steps, **options) -> float:
-  from wsl_extraction.objectives import training
-  return timing.rate(steps * _BATCH, lambda: training.fit(
+  from wsl_extraction.training import fit
+  return timing.rate(steps * _BATCH, lambda: fit.fit(
       student, batches, steps, checkpoint_every=steps, **options))
 
 
 def _as_in_train(student, batches, steps) -> float:
-  from wsl_extraction.report import callbacks
+  from wsl_extraction.report import training_log
   student.step.assign(0)
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder)
     return _fit(student, batches, steps, checkpoint=path / "c.npz", callbacks=[
-        callbacks.MetricsFile(path / "metrics.jsonl"),
-        callbacks.Progress("student", steps, _BATCH, stream=io.StringIO())])
+        training_log.MetricsFile(path / "metrics.jsonl"),
+        training_log.Progress("student", steps, _BATCH, stream=io.StringIO())])
 
 
 def main() -> None:

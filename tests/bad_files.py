@@ -109,10 +109,14 @@ def file_as_parent(folder: pathlib.Path, shared: pathlib.Path) -> None:
 
 def victim(name: str, *said: str, command: str = "train"):
   return {
-      "said": (name, *said), "command": command, "prepare": copied(name),
-      "arguments": (
-          "--gin_bindings=experiment.Experiment.victim = @files.KerasFile()",
-          f"--gin_bindings=files.KerasFile.path = '{name}'")}
+    "said": (name, *said),
+    "command": command,
+    "prepare": copied(name),
+    "arguments": (
+      "--gin_bindings=experiment.Experiment.victim = @keras_file.KerasFile()",
+      f"--gin_bindings=keras_file.KerasFile.path = '{name}'",
+    ),
+  }
 
 
 def surrogate(name: str, *said: str):

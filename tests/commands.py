@@ -49,22 +49,23 @@ from __gin__ import dynamic_registration
 import keras
 import numpy_victim
 from wsl_extraction import experiment
-from wsl_extraction.attacks import learning
-from wsl_extraction.data import datasets
+from wsl_extraction.attacks.learning import learning
+from wsl_extraction.data import split
 from wsl_extraction.networks import resnet_v2
 from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import objective
-from wsl_extraction.victims import files
+from wsl_extraction.victims import function
+from wsl_extraction.victims import keras_file
 
 experiment.Experiment.dataset = "digits"
-experiment.Experiment.split = @datasets.Split()
-experiment.Experiment.victim = @files.Function()
+experiment.Experiment.split = @split.Split()
+experiment.Experiment.victim = @function.Function()
 experiment.Experiment.attack = @learning.Learning()
 experiment.Experiment.budget = 32
-datasets.Split.private = 10
-datasets.Split.pool = 64
-datasets.Split.test = 50
-files.Function.function = @numpy_victim.scores
+split.Split.private = 10
+split.Split.pool = 64
+split.Split.test = 50
+function.Function.function = @numpy_victim.scores
 learning.Learning.objective = @distillation.Distillation()
 learning.Learning.network = @resnet_v2.resnet_v2
 learning.Learning.optimizer = @keras.optimizers.SGD
@@ -78,14 +79,14 @@ resnet_v2.resnet_v2.width = 2
 GRID = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction.report import grids
+from wsl_extraction.report.grids import grid
 
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"two steps": "base.gin",
+grid.Grid.caption = "Digits."
+grid.Grid.methods = {"two steps": "base.gin",
                       "one step": ("base.gin", "learning.Learning.steps = 1")}
-grids.Grid.budgets = (16,)
-grids.Grid.seeds = (0,)
-grids.Grid.comparisons = (("two steps", "one step"),)
+grid.Grid.budgets = (16,)
+grid.Grid.seeds = (0,)
+grid.Grid.comparisons = (("two steps", "one step"),)
 """
 
 

@@ -58,10 +58,10 @@ SHAPES = {"mnist5k": (28, 28, 1), "cifar10": (32, 32, 3),
 # A single step costs less than tracing it.
 EAGER = {"run_eagerly": True, "jit_compile": False}
 # What takes the place of ImageNet at 224 pixels, and of its oracle.
-STREAMED = ("from wsl_extraction.victims import files", "import gin_files",
+STREAMED = ("from wsl_extraction.victims import function", "import gin_files",
             "Experiment.image_size = 32",
-            "Experiment.victim = @files.Function()",
-            "files.Function.function = @gin_files.brightest")
+            "Experiment.victim = @function.Function()",
+            "function.Function.function = @gin_files.brightest")
 
 
 def brightest(images):

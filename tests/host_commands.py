@@ -24,31 +24,31 @@ from __gin__ import dynamic_registration
 import host_parts
 import keras
 from wsl_extraction import experiment
-from wsl_extraction.attacks import learning
-from wsl_extraction.data import datasets
-from wsl_extraction.data import preprocess
+from wsl_extraction.attacks.learning import learning
+from wsl_extraction.data import split
+from wsl_extraction.training import augment
 from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import rotation
 from wsl_extraction.strategies import uncertainty
-from wsl_extraction.victims import files
+from wsl_extraction.victims import function
 
 experiment.Experiment.dataset = "digits"
-experiment.Experiment.split = @datasets.Split()
+experiment.Experiment.split = @split.Split()
 experiment.Experiment.budget = 40
-experiment.Experiment.victim = @files.Function()
+experiment.Experiment.victim = @function.Function()
 experiment.Experiment.attack = @learning.Learning()
-files.Function.function = @host_parts.slow
-datasets.Split.private = 10
-datasets.Split.pool = 100
-datasets.Split.test = 50
-preprocess.Augment.shift = 1
+function.Function.function = @host_parts.slow
+split.Split.private = 10
+split.Split.pool = 100
+split.Split.test = 50
+augment.Augment.shift = 1
 keras.optimizers.SGD.learning_rate = 0.05
 keras.optimizers.SGD.momentum = 0.9
 keras.optimizers.SGD.use_ema = True
 keras.optimizers.SGD.ema_momentum = 0.9
 learning.Learning.network = @host_parts.network
 learning.Learning.optimizer = @keras.optimizers.SGD
-learning.Learning.augment = @preprocess.Augment
+learning.Learning.augment = @augment.Augment
 learning.Learning.objective = @rotation.Rotation()
 rotation.Rotation.base = @distillation.Distillation()
 learning.Learning.steps = {STEPS}

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from wsl_extraction.theory.relu import ReluNetwork
+from wsl_extraction.networks.relu_network import ReluNetwork
 
 
 def network(sizes, rng):

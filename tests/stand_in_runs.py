@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import wsl_extraction
-from wsl_extraction.report.cells import FIGURES, Run
+from wsl_extraction.report.grids.grid_runs import FIGURES, Run
 
 VERSION = f"# wsl_extraction {wsl_extraction.__version__}\n"
 

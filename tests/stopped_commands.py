@@ -56,20 +56,20 @@ from __gin__ import dynamic_registration
 import interrupted_parts
 import keras
 from wsl_extraction import experiment
-from wsl_extraction.attacks import learning
-from wsl_extraction.data import datasets
-from wsl_extraction.data import preprocess
+from wsl_extraction.attacks.learning import learning
+from wsl_extraction.data import split
+from wsl_extraction.training import augment
 from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import rotation
-from wsl_extraction.victims import files
+from wsl_extraction.victims import function
 from wsl_extraction.victims import trained
 
 experiment.Experiment.dataset = "digits"
-experiment.Experiment.split = @datasets.Split()
-datasets.Split.private = 300
-datasets.Split.pool = {POOL}
-datasets.Split.test = 100
-preprocess.Augment.shift = 1
+experiment.Experiment.split = @split.Split()
+split.Split.private = 300
+split.Split.pool = {POOL}
+split.Split.test = 100
+augment.Augment.shift = 1
 keras.optimizers.Adam.learning_rate = 0.01
 keras.optimizers.SGD.learning_rate = 0.05
 keras.optimizers.SGD.momentum = 0.9
@@ -77,7 +77,7 @@ keras.optimizers.SGD.momentum = 0.9
 experiment.Experiment.attack = @learning.Learning()
 learning.Learning.network = @interrupted_parts.network
 learning.Learning.optimizer = @keras.optimizers.Adam
-learning.Learning.augment = @preprocess.Augment
+learning.Learning.augment = @augment.Augment
 learning.Learning.objective = @rotation.Rotation()
 rotation.Rotation.base = @distillation.Distillation()
 learning.Learning.steps = {STEPS}
@@ -88,8 +88,8 @@ learning.Learning.checkpoint_every = {EVERY}
 """
 
 LABEL = COMMON + """
-experiment.Experiment.victim = @files.Function()
-files.Function.function = @interrupted_parts.slow
+experiment.Experiment.victim = @function.Function()
+function.Function.function = @interrupted_parts.slow
 """
 
 TRAIN = COMMON + f"""
@@ -97,7 +97,7 @@ experiment.Experiment.budget = {BUDGET}
 experiment.Experiment.victim = @trained.Trained()
 trained.Trained.network = @interrupted_parts.network
 trained.Trained.optimizer = @keras.optimizers.SGD
-trained.Trained.augment = @preprocess.Augment
+trained.Trained.augment = @augment.Augment
 trained.Trained.steps = {VICTIM_STEPS}
 trained.Trained.batch_size = 16
 trained.Trained.checkpoint_every = {EVERY}

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from wsl_extraction.attacks.learning import Learning
-from wsl_extraction.data import transfer
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import optimizers, training
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student, Supervised
-from wsl_extraction.objectives.optimizers import MomentumL2, Staircase
+from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.training import batches, fit, optimizers
+from wsl_extraction.training.optimizers import MomentumL2, Staircase
+from wsl_extraction.training.student import Student
 
 STEPS, BATCH = 6, 8
 
@@ -37,7 +37,7 @@ def make_student(objective, accumulate):
 def make_batches(accumulate):
   rng = np.random.default_rng(0)
   labeled = rng.normal(size=(20, 4, 4, 1)).astype("float32")
-  return transfer.batches(
+  return batches.by_step(
       {"labeled": labeled, "labels": rng.integers(0, 3, 20).astype("int32")},
       STEPS * accumulate, BATCH // accumulate, 7,
       rng.normal(size=(12, 4, 4, 1)).astype("float32"), BATCH // accumulate)
@@ -51,8 +51,8 @@ class StopAt(keras.callbacks.Callback):
       raise KeyboardInterrupt
 
 
-def fit(student, path=None, callbacks=()):
-  training.fit(student, make_batches(student.accumulate), STEPS,
+def trained(student, path=None, callbacks=()):
+  fit.fit(student, make_batches(student.accumulate), STEPS,
                checkpoint=path, checkpoint_every=2, callbacks=callbacks)
   return student
 
@@ -60,8 +60,8 @@ def fit(student, path=None, callbacks=()):
 @pytest.mark.parametrize("objective", [
     Supervised(), Rotation(base=Supervised())])
 def test_parts_make_the_same_steps_as_the_whole(objective):
-  whole = fit(make_student(objective, 1))
-  parts = fit(make_student(objective, 4))
+  whole = trained(make_student(objective, 1))
+  parts = trained(make_student(objective, 4))
   for a, b in zip(whole.trainable_variables, parts.trainable_variables,
                   strict=True):
     np.testing.assert_allclose(ops.convert_to_numpy(a),
@@ -72,12 +72,12 @@ def test_parts_make_the_same_steps_as_the_whole(objective):
 
 
 def test_goes_on_between_the_same_parts(tmp_path):
-  whole = fit(make_student(Supervised(), 4))
+  whole = trained(make_student(Supervised(), 4))
   with pytest.raises(KeyboardInterrupt):
-    fit(make_student(Supervised(), 4), tmp_path / "c.npz", [StopAt()])
+    trained(make_student(Supervised(), 4), tmp_path / "c.npz", [StopAt()])
   resumed = make_student(Supervised(), 4)
-  assert training.Checkpoint(tmp_path / "c.npz").restore(resumed) == 2
-  resumed = fit(make_student(Supervised(), 4), tmp_path / "c.npz")
+  assert fit.Checkpoint(tmp_path / "c.npz").restore(resumed) == 2
+  resumed = trained(make_student(Supervised(), 4), tmp_path / "c.npz")
   for a, b in zip(whole.variables, resumed.variables, strict=True):
     np.testing.assert_array_equal(ops.convert_to_numpy(a),
                                   ops.convert_to_numpy(b))

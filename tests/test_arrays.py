@@ -10,7 +10,8 @@ from image_files import (
     pixels,
     refused,
 )
-from wsl_extraction.data import datasets, images
+from wsl_extraction.data import datasets
+from wsl_extraction.data.images import decode
 
 
 def save(tmp_path, **arrays):
@@ -118,6 +119,6 @@ def test_bad_npz_files_are_refused(tmp_path, monkeypatch):
   with refused("folder.npz", "cannot read"):
     datasets.load(str(tmp_path / "folder.npz"))
   pathlib.Path(path).write_bytes(content)
-  monkeypatch.setattr(images, "_free_memory", lambda: 100)
+  monkeypatch.setattr(decode, "_free_memory", lambda: 100)
   with refused("data.npz", "GiB"):
     datasets.load(path)

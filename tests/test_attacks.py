@@ -9,10 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from wsl_extraction import devices
 from wsl_extraction.attacks.attack import Status, Surroundings
-from wsl_extraction.attacks.learning import Learning
-from wsl_extraction.data import preprocess, transfer
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
@@ -20,10 +18,15 @@ from wsl_extraction.objectives.distillation import Distillation, LogitMatching
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
-from wsl_extraction.oracle import Access, AccessDenied, Ledger, Oracle
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response import AccessDenied
+from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.runtime import devices
 from wsl_extraction.strategies.coverage import KCenter
 from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.uncertainty import Margin
+from wsl_extraction.training import augment, batches
 
 SHAPE, CLASSES, POOL, BUDGET = (8, 8, 1), 3, 60, 24
 # A few steps cost less than tracing them.
@@ -34,7 +37,7 @@ def learning(objective, **kwargs):
   return Learning(objective=objective, **{
       "network": functools.partial(resnet_v2, depth=8, width=4),
       "optimizer": functools.partial(keras.optimizers.SGD, 0.02),
-      "augment": functools.partial(preprocess.Augment, shift=1),
+      "augment": functools.partial(augment.Augment, shift=1),
       "steps": 2, "batch_size": 8, "unlabeled_batch_size": 8, **kwargs})
 
 
@@ -192,9 +195,9 @@ def linear_network(input_shape, num_classes, value_range, seed):
 
 
 def spied_batches(monkeypatch, attack, **kwargs):
-  """What an attack hands to `transfer.batches`, training by training."""
+  """What an attack hands to `batches.by_step`, training by training."""
   handed = []
-  real = transfer.batches
+  real = batches.by_step
 
   def spy(entries, steps, batch_size, seed, unlabeled, unlabeled_batch_size,
           **options):
@@ -202,7 +205,7 @@ def spied_batches(monkeypatch, attack, **kwargs):
     return real(entries, steps, batch_size, seed, unlabeled,
                 unlabeled_batch_size, **options)
 
-  monkeypatch.setattr(transfer, "batches", spy)
+  monkeypatch.setattr(batches, "by_step", spy)
   run(attack, **kwargs)
   return handed
 

@@ -39,8 +39,13 @@ class Case:
 
 def bound(*bindings: str, said: tuple[str, ...], **others) -> Case:
   """A case of bindings in gin's full form, without the modules' names."""
-  modules = {"Experiment": "experiment", "Learning": "learning",
-             "Function": "files", "KerasFile": "files", "Split": "datasets"}
+  modules = {
+    "Experiment": "experiment",
+    "Learning": "learning",
+    "Function": "function",
+    "KerasFile": "keras_file",
+    "Split": "split",
+  }
   full = [f"{modules[b.split('.')[0]]}.{b}" if b.split(".")[0] in modules else b
           for b in bindings]
   return Case(said, arguments=tuple(f"--gin_bindings={b}" for b in full),
@@ -75,10 +80,10 @@ FLAGS = {
 }
 GIN = {
     "unclosed bracket": Case(
-        ("own.gin", "line 29", "not closed"), arguments=OWN, bare=True,
-        prepare=gin_text("datasets.Split.pool = (3\n")),
+        ("own.gin", "line 30", "not closed"), arguments=OWN, bare=True,
+        prepare=gin_text("split.Split.pool = (3\n")),
     "misspelt name": Case(
-        ("own.gin", "Lerning", "line 28", "check the spelling"), arguments=OWN,
+        ("own.gin", "Lerning", "line 29", "check the spelling"), arguments=OWN,
         bare=True, prepare=gin_text("learning.Lerning.steps = 3\n")),
     "two values": bound(
         "Experiment.budget = 3 4", said=("budget = 3 4", "mend the syntax")),
@@ -123,7 +128,7 @@ SETTINGS = {
     "batch size": bound("Learning.unlabeled_batch_size = 'a'",
                         said=("unlabeled_batch_size is 'a'", "give")),
     "victim without brackets": bound(
-        "Experiment.victim = @files.Function",
+        "Experiment.victim = @function.Function",
         said=("Experiment.victim", "@trained.Trained()")),
     "probabilities as logits": bound(
         "Function.outputs = 'logits'", said=("sums to 1", "'probabilities'")),

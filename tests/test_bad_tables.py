@@ -15,18 +15,18 @@ import pytest
 import commands
 import stand_in_runs
 from commands import GRID
-from wsl_extraction.report import cells
+from wsl_extraction.report.grids import grid_runs
 
 # Of which the cases have stand-in results.
 PREPARED = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction.report import grids
+from wsl_extraction.report.grids import grid
 
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"a": "base.gin", "b": "base.gin"}
-grids.Grid.budgets = (16, 32)
-grids.Grid.seeds = (0, 1)
+grid.Grid.caption = "Digits."
+grid.Grid.methods = {"a": "base.gin", "b": "base.gin"}
+grid.Grid.budgets = (16, 32)
+grid.Grid.seeds = (0, 1)
 """
 
 
@@ -53,29 +53,29 @@ def held(folder: pathlib.Path) -> int:
 
 BAD = {
     "unknown cell of the paper": (
-        GRID + 'grids.Grid.paper = {"MixMatch": (None,)}\n', (), None,
+        GRID + 'grid.Grid.paper = {"MixMatch": (None,)}\n', (), None,
         ("row 'MixMatch', which is none of two steps, one step", "mend")),
     "paper beyond 100%": (
-        GRID + 'grids.Grid.paper = {"one step": ((99.0, 101.0),)}\n', (), None,
+        GRID + 'grid.Grid.paper = {"one step": ((99.0, 101.0),)}\n', (), None,
         ("(99.0, 101.0) for 'one step', 16 queries", "from 0 to 100")),
     "unknown cell of a comparison": (
-        GRID + 'grids.Grid.comparisons = ((("one step", 16), '
+        GRID + 'grid.Grid.comparisons = ((("one step", 16), '
         '("one step", 17)),)\n', (), None,
         ("column '17 queries', which is none of 16 queries", "mend")),
     "missing gin file": (
-        GRID + 'grids.Grid.methods = {"a": "nowhere.gin"}\n'
-        "grids.Grid.comparisons = ()\n", (), None,
+        GRID + 'grid.Grid.methods = {"a": "nowhere.gin"}\n'
+        "grid.Grid.comparisons = ()\n", (), None,
         ("no gin file nowhere.gin", '"a, 16 queries"', "--dry_run")),
     "neither file nor binding": (
-        GRID + 'grids.Grid.settings = "steps 20"\n', (), None,
+        GRID + 'grid.Grid.settings = "steps 20"\n', (), None,
         ("Grid.settings has 'steps 20'", "mend")),
     "no table": ("", (), None, ("no table is described", "give")),
     "two tables": (
-        GRID + "from wsl_extraction.report import searches\n"
-        "searches.Search.trials = 3\n", (), None,
+        GRID + "from wsl_extraction.report.grids import search\n"
+        "search.Search.trials = 3\n", (), None,
         ("more than one table", "give")),
     "nothing required": (
-        GRID.split("grids.Grid.caption")[0] + "grids.Grid.seeds = (0,)\n", (),
+        GRID.split("grid.Grid.caption")[0] + "grid.Grid.seeds = (0,)\n", (),
         None, ("caption", "mend the gin file")),
     "shard out of range": (
         GRID, ("--shard=3/2",), None, ("no shard 3 of 2", "1/2 to 2/2")),
@@ -123,9 +123,11 @@ def refused(name: str, folder: pathlib.Path) -> commands.Outcome:
   if spoil is None:
     return commands.run(words(*more), folder, commands.environment(folder))
   for row, budget, seed in itertools.product("ab", (16, 32), (0, 1)):
-    cell = cells.Cell(row, "", cells.Settings(), f"{row}/budget_{budget}")
+    cell = grid_runs.Cell(
+      row, "", grid_runs.GinSettings(), f"{row}/budget_{budget}"
+    )
     stand_in_runs.write(
-        cells.Run(cell, seed), folder / "runs", stand_in_runs.result(
+        grid_runs.Run(cell, seed), folder / "runs", stand_in_runs.result(
             {"accuracy_top1": 0.5, "fidelity_top1": 0.5}))
   lock = spoil(folder)
   try:

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from relu_networks import moved, network, shuffled
-from wsl_extraction.theory import (
+from wsl_extraction.equivalence import (
     bounds,
+    branch_and_bound,
     enumeration,
     matching,
     relaxation,
     simplify,
-    tree,
 )
-from wsl_extraction.theory.domains import Box
-from wsl_extraction.theory.relu import ReluNetwork
+from wsl_extraction.equivalence.domains import Box
+from wsl_extraction.networks.relu_network import ReluNetwork
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -164,8 +164,15 @@ def test_multipliers_that_lie_do_no_harm():
     patch.setattr(relaxation, "solve", lambda *_: relaxation.Solved(
         rng.uniform(size=2), bounds.Multipliers(
             (rng.uniform(size=10),), (rng.normal(size=10) * 100,))))
-    grown = tree.Tree(pair, relaxation.Rows.of(pair), ranges, low, high,
-                      pair.readout[:, 0], float(pair.offset[0]))
+    grown = branch_and_bound.Tree(
+      pair,
+      relaxation.Rows.of(pair),
+      ranges,
+      low,
+      high,
+      pair.readout[:, 0],
+      float(pair.offset[0]),
+    )
     grown.offer(points[np.argmax(pair.difference(points))])
     turns = iter(range(40))
     grown.run(lambda value: value + 1e-3, lambda: next(turns, None) is None)

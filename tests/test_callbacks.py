@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import callbacks
+from wsl_extraction.report import training_log
 
 # Keras 3.15 reads variables so under numpy 2.
 pytestmark = pytest.mark.filterwarnings(
@@ -63,7 +63,7 @@ def test_progress_of_fit_starts_at_the_restored_step():
   model = Counted()
   model.step.assign(10)
   stream = io.StringIO()
-  with callbacks.Progress(
+  with training_log.Progress(
       "surrogate", 20, 4, stream=stream, interval=0.0) as shown:
     _fit(model, shown)
   lines = stream.getvalue().splitlines()
@@ -78,7 +78,7 @@ def test_progress_serves_models_that_count_no_steps():
   model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
   model.compile("sgd", "mse")
   stream = io.StringIO()
-  shown = callbacks.Progress("victim", 10, stream=stream, interval=0.0)
+  shown = training_log.Progress("victim", 10, stream=stream, interval=0.0)
   _fit(model, shown)
   assert stream.getvalue().splitlines()[-1].startswith("victim  10/10 steps")
 
@@ -91,7 +91,7 @@ def test_progress_is_closed_when_fit_fails():
 
   stream = io.StringIO()
   with (pytest.raises(InputError, match="the disk is full"),
-        callbacks.Progress("surrogate", 10, stream=stream) as shown):
+        training_log.Progress("surrogate", 10, stream=stream) as shown):
     _fit(Counted(), shown, Failing())
   assert stream.getvalue().startswith("surrogate  5/10 steps")
   assert stream.getvalue().endswith("s\n")
@@ -100,9 +100,9 @@ def test_progress_is_closed_when_fit_fails():
 def test_callbacks_change_no_weights(tmp_path):
   bare = _fit(Counted())
   watched = _fit(
-      Counted(), callbacks.Progress("surrogate", 10, stream=io.StringIO()),
-      callbacks.MetricsFile(tmp_path / "metrics.jsonl"),
-      callbacks.TensorBoard(tmp_path / "events"))
+      Counted(), training_log.Progress("surrogate", 10, stream=io.StringIO()),
+      training_log.MetricsFile(tmp_path / "metrics.jsonl"),
+      training_log.TensorBoard(tmp_path / "events"))
   for a, b in zip(bare.get_weights(), watched.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -113,17 +113,17 @@ def _lines(path):
 
 def test_a_resumed_metrics_file_is_that_of_an_uninterrupted_run(tmp_path):
   whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
-  _fit(Counted(), callbacks.MetricsFile(whole), epochs=3)
+  _fit(Counted(), training_log.MetricsFile(whole), epochs=3)
 
-  model = _fit(Counted(), callbacks.MetricsFile(parts), epochs=1)
+  model = _fit(Counted(), training_log.MetricsFile(parts), epochs=1)
   checkpoint = model.get_weights()
-  _fit(model, callbacks.MetricsFile(parts), epochs=1)
+  _fit(model, training_log.MetricsFile(parts), epochs=1)
   with open(parts, "a") as file:
     file.write('{"step": 15, "seco')  # Killed while it wrote.
   restored = Counted()
   restored.set_weights(checkpoint)
   restored.step.assign(5)
-  _fit(restored, callbacks.MetricsFile(parts))
+  _fit(restored, training_log.MetricsFile(parts))
 
   figures = [(line["step"], line["loss"]) for line in _lines(whole)]
   assert [step for step, _ in figures] == [5, 10, 15]
@@ -142,14 +142,14 @@ def _told(callback, model, *events):
 
 def test_seconds_go_on_and_nan_is_null(tmp_path):
   path, clock = tmp_path / "metrics.jsonl", _Clock(100.0)
-  clocked = callbacks.MetricsFile(path, clock=clock)
+  clocked = training_log.MetricsFile(path, clock=clock)
   model = Counted()
   clocked.set_model(model)
   clocked.on_train_begin()
   clock.now += 12.5
   model.step.assign(5)
   clocked.on_epoch_end(0, {"loss": math.nan})
-  again = callbacks.MetricsFile(path, clock=lambda: clock.now)
+  again = training_log.MetricsFile(path, clock=lambda: clock.now)
   again.set_model(model)
   clock.now += 1000  # Between the two processes.
   again.on_train_begin()
@@ -170,14 +170,14 @@ def test_damaged_lines_are_dropped(tmp_path, tail):
   path.write_text(good + tail)
   model = Counted()
   model.step.assign(5)
-  _told(callbacks.MetricsFile(path), model)
+  _told(training_log.MetricsFile(path), model)
   assert path.read_text() == good
 
 
 def test_a_fresh_run_empties_an_old_metrics_file(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 5, "seconds": 1.5}\n')
-  _told(callbacks.MetricsFile(path), Counted())
+  _told(training_log.MetricsFile(path), Counted())
   assert path.read_text() == ""
 
 
@@ -185,7 +185,7 @@ def test_a_fresh_run_empties_an_old_metrics_file(tmp_path):
     not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_a_full_disk_is_the_users_to_mend(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  recorded = callbacks.MetricsFile(path)
+  recorded = training_log.MetricsFile(path)
   model = Counted()
   recorded.set_model(model)
   recorded.on_train_begin()
@@ -200,10 +200,10 @@ def test_tensorboard_reads_what_was_written(tmp_path):
   from tensorboard.backend.event_processing import plugin_event_accumulator
 
   model = Counted()
-  _told(callbacks.TensorBoard(tmp_path), model,
+  _told(training_log.TensorBoard(tmp_path), model,
         (5, {"loss": 0.5}), (10, {"loss": 9.0}))
   model.step.assign(5)
-  _told(callbacks.TensorBoard(tmp_path), model,
+  _told(training_log.TensorBoard(tmp_path), model,
         (10, {"loss": 0.25, "rotation": math.nan}))
   assert len(list(tmp_path.iterdir())) == 2
   read = plugin_event_accumulator.EventAccumulator(str(tmp_path))
@@ -218,7 +218,7 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch, capsys):
                "tensorboard.summary.writer.record_writer"):
     monkeypatch.setitem(sys.modules, name, None)
   folder = tmp_path / "events"
-  _told(callbacks.TensorBoard(folder), Counted(), (5, {"loss": 0.5}))
+  _told(training_log.TensorBoard(folder), Counted(), (5, {"loss": 0.5}))
   assert not folder.exists()
   assert capsys.readouterr() == ("", "")
 
@@ -252,7 +252,7 @@ def test_tensorboard_gets_steps_and_figures(tmp_path, monkeypatch):
   monkeypatch.setitem(
       sys.modules, "tensorboard.summary.writer.record_writer",
       types.SimpleNamespace(RecordWriter=RecordWriter))
-  _told(callbacks.TensorBoard(tmp_path), Counted(), (5, {"loss": 0.5}))
+  _told(training_log.TensorBoard(tmp_path), Counted(), (5, {"loss": 0.5}))
   assert written[0]["file_version"] == "brain.Event:2"
   assert written[1]["step"] == 1
   assert written[2]["step"] == 5

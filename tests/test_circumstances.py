@@ -13,8 +13,8 @@ import time
 import pytest
 
 import commands
-from wsl_extraction import files
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 
 @pytest.fixture(name="shared", scope="module")
@@ -28,7 +28,7 @@ def fixture_shared(tmp_path_factory):
     # While modules are imported, and while the victim answers.
     ("train", "--workdir=new/run", "import slow_import"),
     ("label", "--output=new.sqlite",
-     "files.Function.function = @numpy_victim.slow"),
+     "function.Function.function = @numpy_victim.slow"),
 ])
 def test_an_interrupt_ends_in_one_line(tmp_path, shared, name, place, binding):
   process = subprocess.Popen(
@@ -193,7 +193,7 @@ def test_what_the_system_refuses_leaves_the_old_file(
 
   monkeypatch.setattr(os, "fsync", refuse)
   with (pytest.raises(InputError, match=remedy),
-        files.whole(path) as temporary):
+        files.atomic_write(path) as temporary):
     temporary.write_text("new")
   assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [
       ("result.json", "old")]

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import scipy.special
 
-from wsl_extraction.data.claims import Claims
-from wsl_extraction.data.labels import LabelStore
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Oracle
+from wsl_extraction.oracle.claims import Claims
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response_store import ResponseStore
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOLD = """
 import pathlib, sys
-from wsl_extraction.data.claims import Claims
+from wsl_extraction.oracle.claims import Claims
 claims = Claims(pathlib.Path(sys.argv[1]))
 with claims.held([key.encode() for key in sys.argv[2:]]):
   print("held", flush=True)
@@ -36,8 +36,8 @@ claims.close()
 ANSWER = """
 import pathlib, sys, time
 import numpy as np
-from wsl_extraction.data.labels import LabelStore
-from wsl_extraction.oracle import Oracle
+from wsl_extraction.oracle.response_store import ResponseStore
+from wsl_extraction.oracle.oracle import Oracle
 
 def victim(x):
   with open(f"{path}-{sys.argv[2]}", "a") as log:
@@ -47,7 +47,8 @@ def victim(x):
 
 path = sys.argv[1]
 oracle = Oracle(victim, outputs="logits", input_shape=(1,), num_classes=3)
-with LabelStore(path, {"access": "scores", "k": None, "num_classes": 3}) as s:
+identity = {"access": "scores", "k": None, "num_classes": 3}
+with ResponseStore(path, identity) as s:
   print("ready", flush=True)
   sys.stdin.readline()
   for start in range(0, 200, 5):
@@ -148,7 +149,7 @@ def test_processes_that_ask_the_same_pay_once(tmp_path):
   assert min(map(len, asked)) > 0
   np.testing.assert_array_equal(
       np.sort(np.concatenate(asked)), np.arange(203))
-  with LabelStore(path, {"access": "scores", "k": None,
+  with ResponseStore(path, {"access": "scores", "k": None,
                          "num_classes": 3}) as store:
     assert store.spent == len(store) == 203
 
@@ -169,7 +170,7 @@ def test_a_victim_at_work_holds_up_no_other_process(tmp_path):
       assert second.wait(60) == 0
     first.send_signal(signal.SIGKILL)
     first.wait()
-  with LabelStore(path, {"access": "scores", "k": None,
+  with ResponseStore(path, {"access": "scores", "k": None,
                          "num_classes": 3}) as store:
     assert store.spent == len(store) == 23
 
@@ -183,7 +184,7 @@ def test_threads_that_share_a_store_pay_once(tmp_path):
     return np.sin(x + np.arange(3))
 
   oracle = Oracle(victim, outputs="logits", input_shape=(1,), num_classes=3)
-  with LabelStore(tmp_path / "s", {"access": "scores", "k": None,
+  with ResponseStore(tmp_path / "s", {"access": "scores", "k": None,
                                    "num_classes": 3}) as store:
     def work(seed):
       rng = np.random.default_rng(seed)
@@ -210,7 +211,7 @@ def test_two_stores_of_a_process_charge_all_that_they_ask(tmp_path):
                   num_classes=2, access="label")
 
   first = oracle(lambda x: np.tile([0.0, 1.0], (len(x), 1)))
-  with LabelStore(path, named) as one, LabelStore(path, named) as two:
+  with ResponseStore(path, named) as one, ResponseStore(path, named) as two:
     def late(x):
       two.answer(first, [b"a"], np.zeros((1, 1)))
       return np.tile([1.0, 0.0], (len(x), 1))
@@ -226,10 +227,10 @@ def test_what_is_read_unchanged_belongs_together(tmp_path):
                   outputs="probabilities", num_classes=2, access="label")
 
   def write():
-    with LabelStore(path, named) as other:
+    with ResponseStore(path, named) as other:
       other.answer(oracle, [b"a"], np.zeros((1, 1)))
 
-  with (LabelStore(path, named) as store,
+  with (ResponseStore(path, named) as store,
         concurrent.futures.ThreadPoolExecutor() as threads):
     with store.unchanged():
       assert not len(store)

@@ -15,15 +15,15 @@ from wsl_extraction.errors import InputError
 GIN = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction import metrics
-from wsl_extraction.attacks import learning
-from wsl_extraction.data import datasets
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.attacks.learning import learning
+from wsl_extraction.data import split
 from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import objective
 
 learning.Learning.objective = @distillation.Distillation()
 learning.Learning.steps = 3
-datasets.Split.pool = 5
+split.Split.pool = 5
 """
 
 
@@ -108,9 +108,9 @@ def test_flags_that_cannot_be_used(monkeypatch, capsys, arguments, said):
      "learning.Learning.steps", 7),
     (["learning.Learning.steps = 7", "Learning.steps = 4"],
      "learning.Learning.steps", 4),
-    (["import wsl_extraction.report.tables",
-      "wsl_extraction.report.tables.result_table.result = 'a'"],
-     "wsl_extraction.report.tables.result_table.result", "a"),
+    (["import wsl_extraction.report.run_table",
+      "wsl_extraction.report.run_table.result_table.result = 'a'"],
+     "wsl_extraction.report.run_table.result_table.result", "a"),
     (["from wsl_extraction.strategies import random",
       "random.Random.nothing = 1"], None, "nothing"),
 ])
@@ -170,9 +170,9 @@ def test_a_shipped_file_is_found_from_anywhere_in_silence(
 def test_construction_names_what_is_missing(file):
   cli.configure([file], [])
   with pytest.raises(InputError) as refusal:
-    from wsl_extraction.data import datasets
+    from wsl_extraction.data import split
 
-    cli.built(gin.get_configurable(datasets.Split))
+    cli.built(gin.get_configurable(split.Split))
   text = str(refusal.value)
   assert "'private' and 'test'" in text and "(in Split)" in text
   assert "\n" not in text and "supplied" not in text

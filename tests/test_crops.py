@@ -11,9 +11,9 @@ from scipy import stats
 
 from image_files import refused
 from jpeg_files import encode, jpeg, oddities, turned
-from wsl_extraction.data import crops
-from wsl_extraction.data import jpeg as decoder
-from wsl_extraction.data.crops import Box, InceptionCrop
+from wsl_extraction.data.images import crops
+from wsl_extraction.data.images import jpeg as decoder
+from wsl_extraction.data.images.crops import Crop, InceptionCrop
 
 # The packages of the fast road are optional.
 ROADS = [False, True] if decoder.AVAILABLE else [False]
@@ -88,7 +88,7 @@ def test_very_long_images_give_their_middle(height, width, expected):
 def test_whole_image_without_flip():
   crop = InceptionCrop(area=(1.0, 1.0), ratio=(4 / 3, 4 / 3), flip=False)
   box = crop.draw(60, 80, np.random.default_rng(0))
-  assert box == Box(0, 0, 80, 60, False)
+  assert box == Crop(0, 0, 80, 60, False)
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
@@ -110,8 +110,8 @@ def test_parameters_are_checked(wrong, words):
 def test_every_kind_of_file_equals_the_plain_way(name, fast, monkeypatch):
   monkeypatch.setattr(decoder, "AVAILABLE", fast)
   file = oddities()[name]
-  for box in (Box(0, 0, 80, 60, False), Box(13, 7, 41, 22, True),
-              Box(30, 0, 20, 5, False), Box(79, 59, 1, 1, False)):
+  for box in (Crop(0, 0, 80, 60, False), Crop(13, 7, 41, 22, True),
+              Crop(30, 0, 20, 5, False), Crop(79, 59, 1, 1, False)):
     seen = crops.view(file, box, 32, "x", (60, 80), False)
     assert seen.shape == (32, 32, 3) and seen.dtype == np.uint8
     assert difference(seen, reference(file, box, 32)) <= 2 * fast
@@ -139,7 +139,7 @@ def test_colour_at_the_lower_edge_of_a_part(top, fast, monkeypatch):
   coarse = 255 * rng.integers(0, 2, (75, 8, 3), np.uint8)
   image = Image.fromarray(coarse.repeat(4, 0).repeat(4, 1))
   file = encode(image, quality=95, subsampling=2)
-  box = Box(0, top, 32, 32, False)
+  box = Crop(0, top, 32, 32, False)
   seen = crops.view(file, box, 32, "x", (300, 32), False)
   assert difference(seen, reference(file, box, 32)) <= 2 * fast
 
@@ -150,7 +150,7 @@ def test_turned_images(orientation, fast, monkeypatch):
   monkeypatch.setattr(decoder, "AVAILABLE", fast)
   file = turned(orientation)
   size = (80, 60) if orientation >= 5 else (60, 80)
-  box = Box(5, 9, 40, 30, False)
+  box = Crop(5, 9, 40, 30, False)
   seen = crops.view(file, box, 32, "x", size, orientation != 1)
   assert difference(seen, reference(file, box, 32, upright=True)) <= 2 * fast
   kept = crops.view(file, box, 32, "x", (60, 80), False)
@@ -161,7 +161,7 @@ def test_turned_images(orientation, fast, monkeypatch):
 def test_cut_and_changed_files_are_named(fast, monkeypatch):
   monkeypatch.setattr(decoder, "AVAILABLE", fast)
   file = jpeg(300, 130)
-  top = Box(0, 0, 20, 20, False)
+  top = Crop(0, 0, 20, 20, False)
   with refused("cannot read p.jpg", "repair or remove it"):
     crops.view(file[:len(file) // 2], top, 32, "p.jpg", (300, 130), False)
   with refused("p.jpg has changed"):

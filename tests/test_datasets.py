@@ -10,7 +10,7 @@ from image_files import (
     pixels,
     refused,
 )
-from wsl_extraction.data import datasets
+from wsl_extraction.data import datasets, split
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_fingerprint_is_of_names_images_and_labels(mnist5k):
 
 
 def test_split_is_balanced_disjoint_and_repeatable(mnist5k):
-  split = datasets.Split(private=2000, pool=1500, test=1500, seed=3)
-  parts, again = split(mnist5k), split(mnist5k)
+  made = split.Split(private=2000, pool=1500, test=1500, seed=3)
+  parts, again = made(mnist5k), made(mnist5k)
   assert parts.overlap == 0
   for part, size in ((parts.private, 200), (parts.pool, 150),
                      (parts.test, 150)):
@@ -114,20 +114,20 @@ def test_split_is_balanced_disjoint_and_repeatable(mnist5k):
   keys = [*parts.private.keys, *parts.pool.keys, *parts.test.keys]
   assert sorted(keys) == sorted(mnist5k.train.keys)
   np.testing.assert_array_equal(parts.pool.images, again.pool.images)
-  other = datasets.Split(2000, 1500, 1500, seed=4)(mnist5k)
+  other = split.Split(2000, 1500, 1500, seed=4)(mnist5k)
   assert other.private.keys != parts.private.keys
 
 
 def test_private_and_test_do_not_depend_on_the_pool(mnist5k):
-  small = datasets.Split(500, 100, 300)(mnist5k)
-  large = datasets.Split(500, 2000, 300, overlap=50)(mnist5k)
+  small = split.Split(500, 100, 300)(mnist5k)
+  large = split.Split(500, 2000, 300, overlap=50)(mnist5k)
   assert small.private.keys == large.private.keys
   assert small.test.keys == large.test.keys
   assert large.overlap == 50
 
 
 def test_parts_are_not_ordered_by_class(mnist5k):
-  labels = datasets.Split(100, 1000, 100)(mnist5k).pool.labels
+  labels = split.Split(100, 1000, 100)(mnist5k).pool.labels
   # A balanced start would hold ten of each; chance gives that almost never.
   assert set(np.bincount(labels[:100], minlength=10)) != {10}
 
@@ -137,11 +137,11 @@ def test_test_set_of_the_data_set_is_used(mnist5k):
   train, test = mnist5k.train.take(np.arange(0, 5000, 2)), mnist5k.train.take(
       np.arange(1, 5000, 2))
   dataset = dataclasses.replace(mnist5k, train=train, test=test)
-  parts = datasets.Split(1500, 1000, 500)(dataset)
+  parts = split.Split(1500, 1000, 500)(dataset)
   assert set(parts.test.keys) <= set(test.keys)
   assert not set(parts.pool.keys) & set(parts.private.keys)
   with refused("Split.test", 2501, 2500):
-    datasets.Split(1, 1, 2501)(dataset)
+    split.Split(1, 1, 2501)(dataset)
 
 
 def test_overlap_is_measured_in_bytes():
@@ -149,7 +149,7 @@ def test_overlap_is_measured_in_bytes():
   labels = np.repeat(np.arange(2, dtype=np.int32), 5)
   dataset = datasets.Dataset(
       "twins", datasets.Examples(array, labels), None, ("a", "b"), (0, 255))
-  assert datasets.Split(4, 4, 2)(dataset).overlap == 4
+  assert split.Split(4, 4, 2)(dataset).overlap == 4
 
 
 @hypothesis.settings(deadline=None, max_examples=60)
@@ -168,7 +168,7 @@ def test_any_split_has_the_sizes_and_proportions_asked_for(data):
   overlap = data.draw(strategies.integers(0, private))
   test = data.draw(strategies.integers(0, total - private - fresh))
   seed = data.draw(strategies.integers(0, 2**32))
-  parts = datasets.Split(private, fresh + overlap, test, overlap, seed)(dataset)
+  parts = split.Split(private, fresh + overlap, test, overlap, seed)(dataset)
   assert parts.overlap == overlap
   assert len(parts.private) == private
   assert len(parts.pool) == fresh + overlap
@@ -187,11 +187,11 @@ def test_any_split_has_the_sizes_and_proportions_asked_for(data):
 def test_sizes_are_whole_numbers(field, value):
   sizes = {"private": 5, "pool": 5, "test": 5} | {field: value}
   with refused(f"Split.{field}", repr(value)):
-    datasets.Split(**sizes)
+    split.Split(**sizes)
 
 
 def test_too_large_a_split_is_refused(mnist5k):
   with refused(5001, "private 2000 + pool 2001 + test 1000", "mnist5k", 5000):
-    datasets.Split(2000, 2001, 1000)(mnist5k)
+    split.Split(2000, 2001, 1000)(mnist5k)
   with refused("overlap", 11, 10):
-    datasets.Split(20, 10, 5, overlap=11)
+    split.Split(20, 10, 5, overlap=11)

@@ -7,9 +7,9 @@ import fractions
 import numpy as np
 import pytest
 
+from wsl_extraction.equivalence.decide import Different, Equal, decide
+from wsl_extraction.theorems.subset_sum import solvable, subset_sum_networks
 from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of, drawn
-from wsl_extraction.theory.equivalence import Different, Equal, decide
-from wsl_extraction.theory.subset_sum import solvable, subset_sum_networks
 
 # 150 puzzles with and 150 without a solution; few of the largest, whose proofs
 # on the cube take seconds.

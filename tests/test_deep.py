@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.theory import deep
+from wsl_extraction.theorems import random_networks
 
 DEPTH, NETWORKS, WIDTH = 8, 30, 400
 
@@ -32,32 +32,48 @@ def expected_product(function, rho):
 
 @pytest.mark.parametrize("rho", [-0.7, 0.0, 0.3, 0.9, 0.999])
 def test_closed_forms(rho):
-  assert deep.after_sign(rho) == pytest.approx(
+  assert random_networks.after_sign(rho) == pytest.approx(
       expected_product(np.sign, rho), abs=1e-6)
-  assert deep.after_relu(rho) == pytest.approx(
+  assert random_networks.after_relu(rho) == pytest.approx(
       expected_product(lambda z: max(z, 0), rho), abs=1e-6)
 
 
 def test_known_values():
-  assert deep.after_sign(0.5) == pytest.approx(1 / 3)
-  assert deep.after_relu(0.0) == pytest.approx(1 / np.pi)
-  assert deep.predicted(deep.RELU, 1.0, 3).tolist() == [1, 1, 1, 1]
+  assert random_networks.after_sign(0.5) == pytest.approx(1 / 3)
+  assert random_networks.after_relu(0.0) == pytest.approx(1 / np.pi)
+  assert random_networks.predicted(random_networks.RELU, 1.0, 3).tolist() == [
+    1,
+    1,
+    1,
+    1,
+  ]
   np.testing.assert_allclose(
-      deep.predicted(deep.SIGN, 1.0, 3), [1, 1, 1, 1])
-  shrunk = deep.predicted(deep.SIGN, 1e-3, 4)
+      random_networks.predicted(random_networks.SIGN, 1.0, 3), [1, 1, 1, 1])
+  shrunk = random_networks.predicted(random_networks.SIGN, 1e-3, 4)
   np.testing.assert_allclose(
       shrunk, 1e-3 * (2 / np.pi)**np.arange(5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("activation", deep.ACTIVATIONS, ids=lambda a: a.name)
+@pytest.mark.parametrize(
+  "activation", random_networks.ACTIVATIONS, ids=lambda a: a.name
+)
 def test_measured_within_three_standard_errors(activation, rho):
   rng = np.random.default_rng(1)
-  measured = np.array([deep.correlations(
-      activation, deep.inputs_with_correlation(rho, 100, rng), WIDTH, DEPTH,
-      rng) for _ in range(NETWORKS)])
+  measured = np.array(
+    [
+      random_networks.correlations(
+        activation,
+        random_networks.inputs_with_correlation(rho, 100, rng),
+        WIDTH,
+        DEPTH,
+        rng,
+      )
+      for _ in range(NETWORKS)
+    ]
+  )
   error = measured.std(axis=0, ddof=1) / NETWORKS**0.5
-  law = deep.predicted(activation, rho, DEPTH)[1:]
+  law = random_networks.predicted(activation, rho, DEPTH)[1:]
   assert (np.abs(measured.mean(axis=0) - law) <= 3 * error).all()
   # Fine enough to tell a layer from the next, until they converge.
   assert error.max() < 0.02
@@ -65,16 +81,20 @@ def test_measured_within_three_standard_errors(activation, rho):
 
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 0.9, 1.0])
 def test_inputs_have_the_correlation(rho):
-  pair = deep.inputs_with_correlation(rho, 40, np.random.default_rng(0))
+  pair = random_networks.inputs_with_correlation(
+    rho, 40, np.random.default_rng(0)
+  )
   assert set(pair.ravel()) <= {0.0, 1.0}
   a, b = 2 * pair - 1
   assert a @ b / 40 == pytest.approx(rho)
 
 
-@pytest.mark.parametrize("activation", deep.ACTIVATIONS, ids=lambda a: a.name)
+@pytest.mark.parametrize(
+  "activation", random_networks.ACTIVATIONS, ids=lambda a: a.name
+)
 @pytest.mark.parametrize("depth", [1, 6])
 def test_labels_are_balanced_and_seeded(activation, depth):
-  one, two = (deep.RandomNetwork.draw(
+  one, two = (random_networks.RandomNetwork.draw(
       activation, 20, 32, depth, np.random.default_rng(4)) for _ in range(2))
   rows = np.random.default_rng(1).integers(0, 2, (4000, 20))
   labels = one(rows)
@@ -86,9 +106,12 @@ def test_labels_are_balanced_and_seeded(activation, depth):
 
 
 def test_one_layer_by_hand():
-  net = deep.RandomNetwork(
-      deep.SIGN, [np.array([[1.0, -1.0], [0.5, 1.0]])], np.array([2.0, 1.0]),
-      0.0)
+  net = random_networks.RandomNetwork(
+    random_networks.SIGN,
+    [np.array([[1.0, -1.0], [0.5, 1.0]])],
+    np.array([2.0, 1.0]),
+    0.0,
+  )
   # Inputs become (1, -1), (-1, -1): sums (0.5, -2), (-1.5, 0).
   assert net.heights([[1, 0], [0, 0]]).tolist() == [1, -1]
   assert net([[1, 0], [0, 0]]).tolist() == [1, 0]
@@ -96,6 +119,8 @@ def test_one_layer_by_hand():
 
 def test_bad_input():
   with pytest.raises(InputError, match="no two inputs"):
-    deep.inputs_with_correlation(0.33, 10, np.random.default_rng(0))
+    random_networks.inputs_with_correlation(0.33, 10, np.random.default_rng(0))
   with pytest.raises(InputError, match="depth 0"):
-    deep.RandomNetwork.draw(deep.RELU, 3, 3, 0, np.random.default_rng(0))
+    random_networks.RandomNetwork.draw(
+      random_networks.RELU, 3, 3, 0, np.random.default_rng(0)
+    )

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 import host_commands
-from wsl_extraction import devices, distribution
-from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.objectives.objective import Student
 from wsl_extraction.objectives.rotation import Rotation
-from wsl_extraction.placement import ONE_DEVICE, Placement
+from wsl_extraction.runtime import devices, distribution
+from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
+from wsl_extraction.training import augment, batches, fit
+from wsl_extraction.training.student import Student
 
 STEPS = 8
 BACKENDS = {
@@ -50,7 +49,7 @@ def student(placement):
   drawn = keras.backend.backend() == "jax"
   with placement.scope():
     made = Student(network(), Rotation(base=Distillation()), seed=1,
-                   augment=preprocess.Augment(seed=2) if drawn else None)
+                   augment=augment.Augment(seed=2) if drawn else None)
     made.compile(
         keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.9),
         **devices.compile_options(placement.replicas))
@@ -58,13 +57,13 @@ def student(placement):
   return made
 
 
-def batches():
+def training_data():
   rng = np.random.default_rng(0)
   rows = {"labeled": rng.integers(0, 256, (24, 8, 8, 1), np.uint8),
           "targets": rng.normal(size=(24, 3)).astype(np.float32),
           "revealed": np.ones((24, 3), np.uint8)}
   rest = rng.integers(0, 256, (30, 8, 8, 1), np.uint8)
-  return transfer.batches(rows, STEPS, 8, 3, rest, 4)
+  return batches.by_step(rows, STEPS, 8, 3, rest, 4)
 
 
 class Record(keras.callbacks.Callback):
@@ -85,7 +84,7 @@ class Record(keras.callbacks.Callback):
 def train(path, placement, losses, stop=STEPS):
   made = student(placement)
   with placement.scope():
-    training.fit(made, batches(), STEPS, checkpoint=path, checkpoint_every=2,
+    fit.fit(made, training_data(), STEPS, checkpoint=path, checkpoint_every=2,
                  placement=placement, callbacks=[Record(losses, stop)])
   return made
 
@@ -123,7 +122,7 @@ def answers(name, placement, made):
   """What the network says, alone on a device, and as a file."""
   surrogate = placement.alone(made.network)
   assert (surrogate is made.network) == (placement is ONE_DEVICE)
-  images = batches()[0]["labeled"]
+  images = training_data()[0]["labeled"]
   normal = surrogate.layers[3]
   assert isinstance(normal, keras.layers.BatchNormalization)
   assert not normal.synchronized

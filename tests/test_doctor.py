@@ -13,10 +13,11 @@ import keras
 import pytest
 
 import commands
-from wsl_extraction import cli, devices, doctor
-from wsl_extraction.data import found
+from wsl_extraction import cli, doctor
+from wsl_extraction.data import prepared_index
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import machine
+from wsl_extraction.report import machine_page
+from wsl_extraction.runtime import devices
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +64,10 @@ def test_prepared_data_sets_are_found(tmp_path):
   prepare(tmp_path, "corrupted/brightness", {"test": [5]}, "tfrecord")
   prepare(tmp_path, "half", {"test": [5]}, version="1.0.0.incompleteXYZ")
   (tmp_path / "downloads" / "manual").mkdir(parents=True)
-  first, second = found.below(tmp_path)
-  assert first == found.Prepared(
+  first, second = prepared_index.list_prepared(tmp_path)
+  assert first == prepared_index.Prepared(
       "cifar10", "1.0.0", {"train": 7, "test": 2}, "array_record")
-  assert second == found.Prepared(
+  assert second == prepared_index.Prepared(
       "corrupted/brightness", "1.0.0", {"test": 5}, "tfrecord")
   assert (first.needs_tensorflow, second.needs_tensorflow) == (False, True)
 
@@ -78,7 +79,7 @@ def test_a_format_that_is_not_named_is_the_oldest(tmp_path):
   info = json.loads(path.read_text())
   del info["fileFormat"]
   path.write_text(json.dumps(info))
-  (only,) = found.below(tmp_path)
+  (only,) = prepared_index.list_prepared(tmp_path)
   assert (only.file_format, only.needs_tensorflow) == ("tfrecord", True)
   assert not only.problem
 
@@ -86,7 +87,7 @@ def test_a_format_that_is_not_named_is_the_oldest(tmp_path):
 def test_missing_files_are_counted(tmp_path):
   folder = prepare(tmp_path, "cifar10", {"train": [1, 1, 1], "test": [1]})
   (folder / "cifar10-train.array_record-00001-of-00003").unlink()
-  (only,) = found.below(tmp_path)
+  (only,) = prepared_index.list_prepared(tmp_path)
   assert only.problem == "1 of 4 of its files are missing; prepare it again"
 
 
@@ -105,10 +106,10 @@ def test_a_damaged_description_is_one_line(tmp_path, text, said):
   folder.mkdir(parents=True)
   (folder / "dataset_info.json").write_bytes(
       text.encode(errors="surrogateescape"))
-  (only,) = found.below(tmp_path)
+  (only,) = prepared_index.list_prepared(tmp_path)
   assert only.problem.startswith("damaged (dataset_info.json: ")
   assert said in only.problem and "\n" not in only.problem
-  page = machine.page(doctor.examined(str(tmp_path)))
+  page = machine_page.page(doctor.examined(str(tmp_path)))
   assert "broken 1.0.0: damaged (dataset_info.json:" in page
   assert page.splitlines()[-1].startswith("A run is possible")
 
@@ -122,25 +123,30 @@ def test_a_data_dir_that_cannot_be(tmp_path, make, said):
   path = tmp_path / "da\nta"
   make(path)
   with pytest.raises(InputError, match=r"da\\nta") as caught:
-    found.below(path)
+    prepared_index.list_prepared(path)
   assert said in str(caught.value)
   facts = doctor.examined(str(path))
   assert not facts["problems"]
   assert facts["data"]["problem"] == str(caught.value)
-  assert len(machine.page(facts).splitlines()) <= 26
+  assert len(machine_page.page(facts).splitlines()) <= 26
 
 
 def test_where_data_sets_are_looked_for(monkeypatch):
   import tensorflow_datasets as tfds
-  assert str(found.folder()) == tfds.core.constants.get_default_data_dir()
+
+  assert (
+    str(prepared_index.folder()) == tfds.core.constants.get_default_data_dir()
+  )
   monkeypatch.setenv("TFDS_DATA_DIR", "~/mine")
-  assert found.folder() == pathlib.Path.home() / "mine"
-  assert found.folder("here") == pathlib.Path("here")
-  assert found.folder("~nobody_here/x") == pathlib.Path("~nobody_here/x")
+  assert prepared_index.folder() == pathlib.Path.home() / "mine"
+  assert prepared_index.folder("here") == pathlib.Path("here")
+  assert prepared_index.folder("~nobody_here/x") == pathlib.Path(
+    "~nobody_here/x"
+  )
 
 
 def test_imagenet_is_explained_where_it_is_missing(tmp_path):
-  text = " ".join(machine.page(doctor.examined(str(tmp_path))).split())
+  text = " ".join(machine_page.page(doctor.examined(str(tmp_path))).split())
   for part in ("prepared in", ": none", "ILSVRC2012_img_train.tar (148 GB)",
                f"into {tmp_path}/downloads/manual, then",
                f"tfds.builder('imagenet2012', data_dir='{tmp_path}', "
@@ -149,14 +155,14 @@ def test_imagenet_is_explained_where_it_is_missing(tmp_path):
   prepare(tmp_path, "imagenet2012", {"train": [95], "validation": [31]})
   for number in range(7):
     prepare(tmp_path, f"a{number}", {"train": [1]})
-  text = " ".join(machine.page(doctor.examined(str(tmp_path))).split())
+  text = " ".join(machine_page.page(doctor.examined(str(tmp_path))).split())
   assert "ILSVRC2012" not in text
   assert "imagenet2012 1.0.0: train 95, validation 31 (a sample of it)" in text
   assert "and 3 more" in text
 
 
 def test_the_command_for_imagenet_is_python(tmp_path):
-  lines = machine.page(doctor.examined(str(tmp_path))).splitlines()
+  lines = machine_page.page(doctor.examined(str(tmp_path))).splitlines()
   (command,) = [line for line in lines if line.startswith("python -c")]
   compile(command.removeprefix('python -c "').removesuffix('"'), "-", "exec")
 
@@ -167,7 +173,7 @@ def test_the_whole_imagenet_is_no_sample():
          "file_format": "tfrecord", "needs_tensorflow": True}
   data = {"embedded": [], "folder": "f", "problem": "", "prepared": [one]}
   page = " ".join(
-      machine.page({**doctor.examined(), "data": data}).split())
+      machine_page.page({**doctor.examined(), "data": data}).split())
   assert "(a sample" not in page and "test 100,000, tfrecord, only" in page
   assert "inside dependencies: none" in page
 
@@ -204,7 +210,7 @@ def test_no_run_without_a_backend(monkeypatch):
   facts = doctor.examined()
   assert facts["problems"] == [
       "KERAS_BACKEND is 'theano'; set it to one of tensorflow, jax, torch"]
-  page = machine.page(facts)
+  page = machine_page.page(facts)
   assert "none that works" in page and "devices" not in page
   assert keras.backend.backend() in facts["backend"]["others"]
 
@@ -237,7 +243,7 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch):
   assert facts["data"]["embedded"] == ["mnist5k"]
   names = {one["package"] for one in facts["missing"]}
   assert {"tensorboard", "tensorflow-datasets"} <= names
-  page = machine.page(facts)
+  page = machine_page.page(facts)
   assert "tensorboard (curves of a training): pip install tensorboard" in page
   assert page.splitlines()[-1].endswith("pip install grain")
 
@@ -288,7 +294,7 @@ def test_equal_devices_are_counted():
   gpu = {"name": "gpu:0", "kind": "H100", "memory": 60 * 2**30}
   found_here = [gpu, {**gpu, "name": "gpu:1"},
                 {"name": "cpu:0", "kind": "cpu", "memory": None}]
-  page = machine.page({**doctor.examined(), "devices": found_here})
+  page = machine_page.page({**doctor.examined(), "devices": found_here})
   assert "devices    2 gpu (H100), 60.0 GiB each; 1 cpu\n" in page
 
 
@@ -299,7 +305,7 @@ def test_a_gpu_that_is_not_used(tmp_path, monkeypatch, name, warned):
   monkeypatch.setenv("PATH", str(tmp_path))
   monkeypatch.setattr(
       devices, "inventory", lambda: [devices.Device(name, "kind")])
-  page = machine.page(doctor.examined())
+  page = machine_page.page(doctor.examined())
   assert ("the backend sees no GPU" in page) is warned
 
 
@@ -309,7 +315,7 @@ def test_victims_are_counted(tmp_path):
     path = tmp_path / "cache" / "victims" / f"{number}.keras"
     path.write_bytes(bytes(3 * 2**19))
   (path.parent / "unfinished.npz").touch()
-  assert "2 trained and kept in the cache, 3.0 MiB" in machine.page(
+  assert "2 trained and kept in the cache, 3.0 MiB" in machine_page.page(
       doctor.examined())
 
 

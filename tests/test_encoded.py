@@ -10,10 +10,11 @@ from PIL import Image
 from image_files import own_cache, refused  # noqa: F401
 from jpeg_files import encode, jpeg, oddities, photograph, turned
 from prepared_files import prepare
-from wsl_extraction.data import cache, datasets, images, index, streamed
-from wsl_extraction.data.crops import InceptionCrop
-from wsl_extraction.data.datasets import Split
+from wsl_extraction.data import cache, datasets, lazy_datasets
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.images import decode, image_index
+from wsl_extraction.data.images.crops import InceptionCrop
+from wsl_extraction.data.split import Split
 
 SIDE = 32
 
@@ -40,11 +41,11 @@ def records(tmp_path):
 
 
 def read(root, **options):
-  return streamed.read(str(root), image_size=SIDE, **options)
+  return lazy_datasets.read(str(root), image_size=SIDE, **options)
 
 
 def expected(file, upright):
-  return images.decode(file, 3, SIDE, True, "x", upright)
+  return decode.decode(file, 3, SIDE, True, "x", upright)
 
 
 def test_folder(folder):
@@ -117,7 +118,7 @@ def test_keys_tell_files_and_sides_apart(folder, records):
   assert len(set(train.keys)) == 12
   assert all(len(key) == 16 for key in train.keys)
   assert train.take(np.array([2, 0])).keys == [train.keys[2], train.keys[0]]
-  other = streamed.read(str(folder), image_size=SIDE + 1).train
+  other = lazy_datasets.read(str(folder), image_size=SIDE + 1).train
   assert not set(other.keys) & set(train.keys)
   stored = read("imagenet2012", data_dir=str(records)).train
   assert not set(stored.keys) & set(train.keys)  # not turned upright
@@ -161,7 +162,7 @@ def test_training_view_of_the_whole_image(folder):
   stored = read(folder).train.images
   for row, file in enumerate(list(oddities().values())[::2]):
     seen = stored[row:row + 1].cropped(crop, 0, np.array([5]))[0]
-    image = Image.fromarray(images.decode(file, 3, None, False, "x", True))
+    image = Image.fromarray(decode.decode(file, 3, None, False, "x", True))
     plain = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert np.abs(seen.astype(int) - np.asarray(plain)).max() <= 2
 
@@ -191,7 +192,7 @@ def test_orientation_is_applied_in_folders_only(tmp_path, orientation):
   np.testing.assert_array_equal(stored[0], expected(file, False))
   crop = InceptionCrop(area=(1.0, 1.0), ratio=(3 / 4, 3 / 4), flip=False)
   seen = inside.cropped(crop, 0, np.arange(2))[0]
-  upright = Image.fromarray(images.decode(file, 3, None, False, "x", True))
+  upright = Image.fromarray(decode.decode(file, 3, None, False, "x", True))
   plain = upright.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
   assert np.abs(seen.astype(int) - np.asarray(plain)).max() <= 2
 
@@ -296,7 +297,7 @@ def imagenet(root, names):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_missing_class_of_imagenet_is_named(tmp_path, split):
-  names = streamed._imagenet()
+  names = lazy_datasets._imagenet()
   assert len(names) == 1000 and names == sorted(names)
   present = {"train": names, "val": names}
   present[split] = names[:300] + names[301:]
@@ -352,7 +353,7 @@ def test_several_may_make_the_index_at_once(folder, monkeypatch):
 
 def test_index_tells_in_which_order(records):
   source = read("imagenet2012", data_dir=str(records)).train.images.source
-  known = index.read(source, "again")
+  known = image_index.read(source, "again")
   assert known.labels.tolist() == [0, 1, 2] * 4
   assert known.sizes.tolist() == [[60, 80]] * 12
   assert not known.turned.any()

@@ -8,17 +8,23 @@ import pytest
 import scipy.special
 from hypothesis import strategies as st
 
-from wsl_extraction.data.encoding import DTYPES, Encoding, table_layout
-from wsl_extraction.data.labels import LabelStore
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Access, Oracle, Response
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.response_codec import (
+  DTYPES,
+  ResponseCodec,
+  table_layout,
+)
+from wsl_extraction.oracle.response_store import ResponseStore
+from wsl_extraction.oracle.reveals import Access
 
 
 def kept(scores, dtype="log16"):
   """Scores [n, c] as they come back."""
   scores = np.atleast_2d(scores)
   every = np.arange(scores.shape[1], dtype=np.int32)
-  encoding = Encoding(Access.SCORES, None, scores.shape[1], dtype)
+  encoding = ResponseCodec(Access.SCORES, None, scores.shape[1], dtype)
   return encoding.decode(encoding.encode(Response(
       Access.SCORES, np.broadcast_to(every, scores.shape), scores))).values
 
@@ -65,7 +71,7 @@ def test_top_scores_are_kept_with_their_classes():
   oracle = Oracle(lambda x: x, outputs="logits", input_shape=(4,),
                   num_classes=4, access="top_k", k=2)
   said = oracle.query(np.array([[1.0, 3.0, 2.0, -9.0], [0.0, 0.0, 8.0, 1.0]]))
-  encoding = Encoding(Access.TOP_K, 2, 4, "log16")
+  encoding = ResponseCodec(Access.TOP_K, 2, 4, "log16")
   again = encoding.decode(encoding.encode(said))
   np.testing.assert_array_equal(again.classes, [[1, 2], [2, 3]])
   np.testing.assert_allclose(again.values, said.values, rtol=2.5e-4)
@@ -75,10 +81,10 @@ def test_top_scores_are_kept_with_their_classes():
 def test_what_cannot_be_kept_is_refused():
   with pytest.raises(InputError, match="'int8'; choose log16, float16, float32"
                      " or float64"):
-    Encoding(Access.SCORES, None, 3, "int8")
+    ResponseCodec(Access.SCORES, None, 3, "int8")
   with pytest.raises(InputError, match="'log16', which keeps scores; for "
                      "access 'logits' choose float16"):
-    Encoding(Access.LOGITS, None, 3, "log16")
+    ResponseCodec(Access.LOGITS, None, 3, "log16")
 
 
 @pytest.mark.parametrize("classes, dtype", [
@@ -90,13 +96,13 @@ def test_files_are_little_larger_than_their_responses(
   scores = np.full((count, classes), 1 / classes, np.float32)
   oracle = Oracle(lambda x: scores[:len(x)], outputs="probabilities",
                   input_shape=(), num_classes=classes)
-  with LabelStore(tmp_path / "s", {"access": "scores", "k": None,
+  with ResponseStore(tmp_path / "s", {"access": "scores", "k": None,
                                    "num_classes": classes}, dtype) as store:
     for start in range(0, count, 250):
       keys = [i.to_bytes(16, "big") for i in range(start, start + 250)]
       store.answer(oracle, keys, np.zeros(250))
   size = (tmp_path / "s").stat().st_size
-  assert size / count < 1.15 * Encoding(
+  assert size / count < 1.15 * ResponseCodec(
       Access.SCORES, None, classes, dtype).row_bytes
   if classes == 1000 and dtype == "log16":
     assert size / count * 1_281_167 < 2.6 * 2**30

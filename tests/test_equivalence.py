@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relu_networks import moved, network, shuffled
-from wsl_extraction.errors import InputError
-from wsl_extraction.theory import bounds, milp, relaxation
-from wsl_extraction.theory.domains import Box, Corners
-from wsl_extraction.theory.equivalence import (
-    Different,
-    Equal,
-    Undecided,
-    decide,
-    largest_difference,
+from wsl_extraction.equivalence import bounds, milp, relaxation
+from wsl_extraction.equivalence.decide import (
+  Different,
+  Equal,
+  Undecided,
+  decide,
+  largest_difference,
 )
-from wsl_extraction.theory.relu import ReluNetwork
+from wsl_extraction.equivalence.domains import Box, Corners
+from wsl_extraction.errors import InputError
+from wsl_extraction.networks.relu_network import ReluNetwork
 
 SIZES = [(8, 16, 1), (10, 15, 15, 1)]
 

@@ -11,12 +11,12 @@ import commands
 GRID = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction.report import grids
+from wsl_extraction.report.grids import grid
 
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"labels": "base.gin"}
-grids.Grid.budgets = (16,)
-grids.Grid.seeds = (0,)
+grid.Grid.caption = "Digits."
+grid.Grid.methods = {"labels": "base.gin"}
+grid.Grid.budgets = (16,)
+grid.Grid.seeds = (0,)
 """
 
 
@@ -49,7 +49,7 @@ def test_a_surrogate_scores_as_at_the_end_of_its_run(folder):
   assert "attacked" not in done.stdout
 
   done = run(folder, *evaluate,
-             "--gin_bindings=files.Function.fingerprint = 'new'")
+             "--gin_bindings=function.Function.fingerprint = 'new'")
   assert ", another than" in done.stdout
 
   # What is missing is made again, from what was paid for.

@@ -13,7 +13,8 @@ from image_files import (
     png,
     refused,
 )
-from wsl_extraction.data import datasets, images
+from wsl_extraction.data import datasets
+from wsl_extraction.data.images import decode
 
 
 def test_folder_of_class_folders(tmp_path):
@@ -139,18 +140,18 @@ def test_sizes_that_differ_need_image_size(tmp_path):
 def test_resizing_keeps_the_centre():
   array = np.zeros((100, 300, 3), np.uint8)
   array[:, 100:200] = 255
-  cut = np.asarray(images.resize(Image.fromarray(array), 56, crop=True))
+  cut = np.asarray(decode.resize(Image.fromarray(array), 56, crop=True))
   assert cut.shape == (56, 56, 3)
   # 64 rows remain of 100, so the white middle is 64 wide and fills the crop.
   assert cut[:, 4:-4].min() == 255
-  whole = np.asarray(images.resize(Image.fromarray(array), 60, crop=False))
+  whole = np.asarray(decode.resize(Image.fromarray(array), 60, crop=False))
   np.testing.assert_array_equal(whole[:, 22:38], 255)
   np.testing.assert_array_equal(whole[:, :18], 0)
 
 
 def test_resizing_leaves_what_has_the_size():
   image = Image.fromarray(pixels(1, 8, 8)[0])
-  assert images.resize(image, 8, crop=True) is image
+  assert decode.resize(image, 8, crop=True) is image
 
 
 def test_squares_of_one_size_are_stretched_not_cropped(tmp_path):
@@ -231,16 +232,16 @@ def test_name_that_is_not_utf8(tmp_path):
 
 def test_what_does_not_fit_is_refused_before_decoding(tmp_path, monkeypatch):
   root = make_folder(tmp_path, {"a": 3, "b": 1})
-  monkeypatch.setattr(images, "_free_memory", lambda: 2**20)
+  monkeypatch.setattr(decode, "_free_memory", lambda: 2**20)
   assert len(datasets.load(str(root)).train) == 4
-  monkeypatch.setattr(images, "decode", None)
+  monkeypatch.setattr(decode, "decode", None)
   with refused(tmp_path, "GiB", "image_size"):
     datasets.load(str(root), image_size=224)
 
 
 def test_free_memory_is_a_plausible_number():
   import psutil
-  assert 2**20 < images._free_memory() <= psutil.virtual_memory().total
+  assert 2**20 < decode._free_memory() <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, True, "32"])

@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 
 from two_layer_networks import (
-    C,
-    D,
-    H,
-    error,
-    extract,
-    function,
-    make_oracle,
-    weights,
+  C,
+  D,
+  H,
+  error,
+  extract,
+  function,
+  make_oracle,
+  weights,
 )
 from wsl_extraction.attacks.attack import Status
-from wsl_extraction.attacks.functional import Functional
-from wsl_extraction.data import labels
+from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Access, AccessDenied, VictimMismatch
+from wsl_extraction.oracle import response_store
+from wsl_extraction.oracle.outputs import VictimMismatch
+from wsl_extraction.oracle.response import AccessDenied
+from wsl_extraction.oracle.reveals import Access
 
 # jax computes in single precision unless told otherwise.
 EXACT = 1e-10 if keras.backend.backend() != "jax" else 1e-5
@@ -278,9 +280,13 @@ def test_a_rerun_pays_no_row_twice(tmp_path):
   identity = {"access": "logits", "k": None, "num_classes": C}
   straight = extract(make_oracle(plain))
   for budget in (170, None):
-    with labels.LabelStore(tmp_path / "r.sqlite", identity, "float64") as store:
-      oracle = make_oracle(victim, ledger=labels.resumed_ledger(budget, store))
-      found = extract(labels.recorded(
+    with response_store.ResponseStore(
+      tmp_path / "r.sqlite", identity, "float64"
+    ) as store:
+      oracle = make_oracle(
+        victim, ledger=response_store.resumed_ledger(budget, store)
+      )
+      found = extract(response_store.recorded(
           oracle, store, lambda x: Examples(x).keys))
   assert found.status is Status.DONE
   # Fewer by the row that is asked twice to see whether answers repeat.

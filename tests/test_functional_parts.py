@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from two_layer_networks import weights
-from wsl_extraction.attacks.relu import signs, slopes
-from wsl_extraction.attacks.relu.line import LineSearch, TooManyKinks
-from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.attacks.relu import jacobians, signs
+from wsl_extraction.attacks.relu.line_search import LineSearch, TooManyKinks
 from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.attacks.relu.region import Region
-from wsl_extraction.data.datasets import Dataset, Split
+from wsl_extraction.data.datasets import Dataset
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import mlp
-from wsl_extraction.report import progress, tables
+from wsl_extraction.networks import dense
+from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
+from wsl_extraction.report import progress, run_table
 from wsl_extraction.victims.perceptron import Perceptron
 from wsl_extraction.victims.victim import Surroundings
 
@@ -28,7 +30,7 @@ from wsl_extraction.victims.victim import Surroundings
 def random_network(h=6, d=5, k=3, seed=0):
   hidden, bias, outer, constant = weights(d, h, k, seed)
   linear = np.random.default_rng(seed + 1).standard_normal((d, k))
-  return Network(hidden.T, bias, outer, linear, constant)
+  return TwoLayerNetwork.of(hidden.T, bias, outer, linear, constant)
 
 
 def search(f, confirm=False):
@@ -72,7 +74,7 @@ def test_a_curve_is_no_line():
 
 def test_signs_are_found_and_turn_units():
   network = random_network()
-  plain = Network(network.normals, network.offsets, network.outer,
+  plain = TwoLayerNetwork.of(network.normals, network.offsets, network.outer,
                   np.zeros_like(network.linear), network.constant)
   turned = plain.flipped(np.array([1, 0, 1, 1, 0, 0], bool))
   assert np.abs(turned.linear).max() > 0.1
@@ -89,7 +91,7 @@ def test_a_linear_part_of_its_own_is_not_integral():
 
 
 @pytest.mark.parametrize("change", [
-    lambda n: n.flipped(np.arange(6) % 2 == 0), Network.canonical])
+    lambda n: n.flipped(np.arange(6) % 2 == 0), TwoLayerNetwork.canonical])
 def test_other_forms_are_the_same_function(change):
   network, x = random_network(), 3 * np.random.default_rng(1).standard_normal(
       (50, 5))
@@ -102,7 +104,7 @@ def test_other_forms_are_the_same_function(change):
 def test_gauss_newton_reaches_the_network():
   rng, network = np.random.default_rng(2), random_network()
   x = 2 * rng.standard_normal((200, 5))
-  start = Network(*(
+  start = TwoLayerNetwork.of(*(
       array * (1 + 1e-4 * rng.standard_normal(array.shape)) for array in (
           network.normals, network.offsets, network.outer, network.linear,
           network.constant)))
@@ -115,24 +117,24 @@ def test_gauss_newton_reaches_the_network():
 def test_slopes_solve_for_units_and_linear_part():
   network = random_network()
   on = np.array([[0] * 6, [1] * 2 + [0] * 4, [1] * 4 + [0] * 2, [1] * 6], bool)
-  made = slopes.coefficients(on, network.outer, True)
+  made = jacobians.coefficients(on, network.outer, True)
   found = np.stack([  # the Jacobian of each pattern, written out
       network.linear + network.normals.T @ (mask[:, None] * network.outer)
       for mask in on])
-  unknown, rest = slopes.Slopes(made, np.ones(4)).solve(found)
+  unknown, rest = jacobians.Slopes(made, np.ones(4)).solve(found)
   np.testing.assert_allclose(unknown[:6], network.normals, atol=1e-10)
   np.testing.assert_allclose(unknown[6:].T, network.linear, atol=1e-10)
   assert np.abs(rest).max() < 1e-10
 
 
 def test_directions_are_orthonormal():
-  turned = slopes.directions(40, np.random.default_rng(0))
+  turned = jacobians.directions(40, np.random.default_rng(0))
   np.testing.assert_allclose(turned @ turned.T, np.eye(40), atol=1e-12)
 
 
 def test_base_points_have_few_kinks_between_them():
   at = np.sort(np.random.default_rng(3).standard_normal(23))
-  places = slopes.cells(at, 4, -1e8, 1e8)
+  places = jacobians.base_points(at, 4, -1e8, 1e8)
   between = np.diff(np.searchsorted(at, places))
   assert places[0] < at[0] and places[-1] > at[-1]
   assert between.max() <= 4 and between.sum() == 23
@@ -158,13 +160,20 @@ def test_a_keras_network_of_given_weights():
   x = images.reshape(7, 12)
   exact = keras.backend.backend() != "jax"
   for lines in (None, linear):
-    model = mlp.from_weights((2, 3, 2), hidden, bias, outer, constant, lines)
+    network = ReluNetwork((hidden, outer), (bias, constant), linear=lines)
+    model, held = dense.two_layer(network, (2, 3, 2))
     expected = np.maximum(x @ hidden + bias, 0) @ outer + constant + (
         0 if lines is None else x @ lines)
     np.testing.assert_allclose(model.predict_on_batch(images), expected,
                                atol=1e-12 if exact else 1e-4)
-  affine = mlp.from_weights((2, 3, 2), np.zeros((12, 0)), np.zeros(0),
-                            np.zeros((0, 3)), constant, linear)
+    np.testing.assert_allclose(held(x), expected,
+                               atol=1e-12 if exact else 1e-4)
+    for array, kept in zip((hidden, bias, outer, constant),
+                           model.get_weights()[:4], strict=True):
+      assert (array == kept).all() == exact
+  affine, _ = dense.two_layer(ReluNetwork(
+      (np.zeros((12, 0)), np.zeros((0, 3))), (np.zeros(0), constant),
+      linear=linear), (2, 3, 2))
   np.testing.assert_allclose(affine.predict_on_batch(images),
                              x @ linear + constant,
                              atol=1e-12 if exact else 1e-4)
@@ -242,13 +251,15 @@ def test_stages_are_lines():
 def test_a_table_shows_the_certificate():
   notes = {"bound": 237.8, "queries_per_bound": 2.334, "hidden_units": 32,
            "held_out_rows": 24, "held_out_error": 5.4e-14, "missing": ""}
-  text = tables.result_table({"notes": json.loads(json.dumps(notes))})
+  text = run_table.result_table({"notes": json.loads(json.dumps(notes))})
   assert "238 queries by counting unknowns; 2.33 of it" in text
   assert "5.4e-14 of the largest output, on 24 fresh rows" in text
   assert "missing" not in text
-  assert "missing    two units" in tables.result_table(
+  assert "missing    two units" in run_table.result_table(
       {"notes": notes | {"missing": "two units"}})
   proof = {"least": 9.3e-13, "most": 1.1e-10, "seconds": 0.1}
-  assert "proved     logits differ by at most 1.1e-10" in tables.result_table(
-      {"proof": proof})
-  assert "proved" not in tables.result_table({"proof": None})
+  assert (
+    "proved     logits differ by at most 1.1e-10"
+    in run_table.result_table({"proof": proof})
+  )
+  assert "proved" not in run_table.result_table({"proof": None})

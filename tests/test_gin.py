@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gin
 import keras
+import numpy as np
 import pytest
 
 from gin_files import (
@@ -25,9 +26,9 @@ def test_one_step(name, tmp_path):
 
 
 def test_functional_extraction_is_exact(tmp_path):
-  from wsl_extraction import certification
   from wsl_extraction import experiment as experiments
   from wsl_extraction.attacks.attack import Status, Surroundings
+  from wsl_extraction.equivalence import certify, domains
   from wsl_extraction.victims import victim as victims
 
   # Surrogates are kept in single precision on jax.
@@ -45,8 +46,10 @@ def test_functional_extraction_is_exact(tmp_path):
   assert extraction.status is Status.DONE
   assert extraction.notes["queries_per_bound"] < 3
   assert figures["surrogate"]["fidelity_top1"].value == 1
-  proof = certification.proved(extraction.surrogate, victim, dataset)
-  assert 0 <= proof["least"] <= proof["most"] < bound
+  low, high = map(float, dataset.value_range)
+  proof = certify.certify(victim.weights, extraction.weights, domains.Box(
+      np.full(64, low), np.full(64, high)))
+  assert 0 <= proof.lower <= proof.upper < bound
 
 
 def test_configurations_do_not_depend_on_what_was_read_before():

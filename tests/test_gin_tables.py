@@ -16,7 +16,7 @@ from gin_files import (
     at_root,  # noqa: F401
 )
 from wsl_extraction import cli, reproduce
-from wsl_extraction.report import cells, grids, searches
+from wsl_extraction.report.grids import grid, grid_runs, search
 
 # How many runs each table has.
 RUNS = {
@@ -34,13 +34,13 @@ RUNS = {
 def plan(name):
   """What a table file describes."""
   cli.configure([name], [])
-  kind = searches.Search if "searches.Search" in gin.config_str() else (
-      grids.Grid)
+  kind = search.Search if "search.Search" in gin.config_str() else (
+      grid.Grid)
   return cli.built(gin.get_configurable(kind))
 
 
 def test_every_table_has_as_many_runs_as_it_should():
-  assert {name: len(cells.runs(plan(name).cells, plan(name).seeds))
+  assert {name: len(grid_runs.runs(plan(name).cells, plan(name).seeds))
           for name in TABLES} == RUNS
 
 
@@ -56,7 +56,7 @@ def test_table_2_consists_of_the_files_of_its_cells():
   cells_alone = {name for name in EXPERIMENTS
                  if name.startswith("gin/imagenet/v2_")}
   found = set()
-  for run in cells.runs(made.cells, made.seeds):
+  for run in grid_runs.runs(made.cells, made.seeds):
     row, column = (pathlib.Path(path).stem for path in run.settings.files)
     name = f"gin/imagenet/{row}_{column}.gin"
     found.add(name)
@@ -78,7 +78,7 @@ def test_every_cell_can_be_configured(name):
 
   made = plan(name)
   configured = set()
-  for run in cells.runs(made.cells, made.seeds[:1]):
+  for run in grid_runs.runs(made.cells, made.seeds[:1]):
     configured.add(reproduce._configuration(run))
     experiment = cli.built(experiments.Experiment)
     assert experiment.seed == made.seeds[0]

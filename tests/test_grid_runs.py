@@ -12,17 +12,18 @@ from absl import flags
 import stand_in_runs
 from wsl_extraction import cli, reproduce
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import cells, plots, runs
+from wsl_extraction.report import plots, run_folder
+from wsl_extraction.report.grids import grid_runs
 
 TABLE = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction.report import grids
+from wsl_extraction.report.grids import grid
 
-grids.Grid.caption = "Digits."
-grids.Grid.methods = {"slow": "a.gin", "quick": "b.gin"}
-grids.Grid.budgets = (16, 32)
-grids.Grid.seeds = (0, 1)
+grid.Grid.caption = "Digits."
+grid.Grid.methods = {"slow": "a.gin", "quick": "b.gin"}
+grid.Grid.budgets = (16, 32)
+grid.Grid.seeds = (0, 1)
 """
 RESULT = stand_in_runs.result({"accuracy_top1": 0.5, "fidelity_top1": 0.5})
 
@@ -160,7 +161,7 @@ def test_shards_share_the_work_and_the_last_prints_the_whole(
 
 def test_bindings_reach_the_grid(trainer, reproduced):
   out, _ = reproduced("--gin_bindings=Grid.seeds = (7,)",
-                      "--gin_bindings=grids.Grid.budgets = (3,)")
+                      "--gin_bindings=grid.Grid.budgets = (3,)")
   assert trainer.ran == ["slow, 3 queries, seed 7", "quick, 3 queries, seed 7"]
   assert "2 of 2 runs" in out
 
@@ -194,11 +195,11 @@ def test_run_bindings_reach_searches(monkeypatch, reproduced, tmp_path):
   monkeypatch.setattr(reproduce, "_check", lambda *_: None)
   (tmp_path / "table.gin").write_text(
       "from __gin__ import dynamic_registration\n"
-      "from wsl_extraction.report import searches\n"
-      "searches.Search.caption = 'c'\nsearches.Search.settings = 'a.gin'\n"
-      "searches.Search.parameter = 'd.e'\nsearches.Search.low = 1\n"
-      "searches.Search.high = 2\nsearches.Search.trials = 1\n"
-      "searches.Search.seeds = %SEEDS\nSEEDS = (0,)\n")
+      "from wsl_extraction.report.grids import search\n"
+      "search.Search.caption = 'c'\nsearch.Search.settings = 'a.gin'\n"
+      "search.Search.parameter = 'd.e'\nsearch.Search.low = 1\n"
+      "search.Search.high = 2\nsearch.Search.trials = 1\n"
+      "search.Search.seeds = %SEEDS\nSEEDS = (0,)\n")
   first, *rest = bound_in(
       monkeypatch, reproduced, "--run_bindings=STEPS = 20",
       "--gin_bindings=SEEDS = (4,)")
@@ -215,11 +216,11 @@ def test_bindings_that_no_table_reads_are_refused(trainer, reproduced, binding):
 
 
 def test_runs_of_another_process_are_left_to_it(trainer, reproduced, tmp_path):
-  held = runs.RunFolder(tmp_path / "runs/quick/budget_16/seed_0")
+  held = run_folder.RunFolder(tmp_path / "runs/quick/budget_16/seed_0")
 
   def others(run, root):
     if len(trainer.ran) == 1:
-      stand_in_runs.write(cells.Run(run.cell, 1), root, RESULT)
+      stand_in_runs.write(grid_runs.Run(run.cell, 1), root, RESULT)
       held.prepare("made.up = 1")
 
   trainer.others = others

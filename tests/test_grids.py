@@ -3,8 +3,8 @@
 import pytest
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.report.cells import Settings
-from wsl_extraction.report.grids import Grid
+from wsl_extraction.report.grids.grid import Grid
+from wsl_extraction.report.grids.grid_runs import GinSettings
 
 ROWS = {"FS": "fs.gin", "MM": ("mm.gin", "m.weight = 75")}
 
@@ -21,7 +21,7 @@ def test_budgets_are_columns():
   assert made.queries == {"250 queries": 250, "4,000 queries": 4000}
   assert [cell.place for cell in made.cells] == [
       "FS/budget_250", "FS/budget_4000", "MM/budget_250", "MM/budget_4000"]
-  assert made.cells[3].settings == Settings(
+  assert made.cells[3].settings == GinSettings(
       ("all.gin", "mm.gin"),
       ("s = 1", "m.weight = 75", "Experiment.budget = 4000"))
 
@@ -39,7 +39,9 @@ def test_columns_may_be_settings():
       excluded=(("200, 10%", "labels"),))
   assert [str(cell) for cell in made.cells] == [
       "50, 10%, labels", "50, 10%, top-5", "200, 10%, top-5"]
-  assert made.cells[1].settings == Settings(("d.gin",), ("depth = 50", "k = 5"))
+  assert made.cells[1].settings == GinSettings(
+    ("d.gin",), ("depth = 50", "k = 5")
+  )
   assert made.cells[1].place == "50__10_/top_5"
   assert made.cell("200, 10%", "labels") is None
   assert made.cell("50, 10%", "labels") is made.cells[0]

@@ -13,8 +13,8 @@ import pytest
 import commands
 from gin_files import ROOT, THEOREMS
 from wsl_extraction import cli
-from wsl_extraction.metrics import Estimate
-from wsl_extraction.report import curves, runs, sheets
+from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.report import curves, run_folder, text_tables
 from wsl_extraction.theorems.theorem import Hardness, number
 
 # The smallest of each.
@@ -94,10 +94,10 @@ def test_shipped_files_run(name, monkeypatch):
     for table, found in part().items():
       rows.setdefault(table, []).extend(found)
   # As files keep them.
-  findings = theorem.findings(json.loads(runs.json_text(rows)))
+  findings = theorem.findings(json.loads(run_folder.json_text(rows)))
   for sheet in findings.sheets.values():
     assert sheet.rows
-    assert sheets.markdown(sheet)
+    assert text_tables.markdown(sheet)
   for panels in findings.plots.values():
     assert all(len(curve.points) for panel in panels
                for curve in panel.curves)

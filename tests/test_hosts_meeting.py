@@ -14,17 +14,18 @@ import pytest
 
 import host_commands
 from wsl_extraction.errors import InputError
-from wsl_extraction.hosts import meeting
-from wsl_extraction.hosts.hosts import Hosts
+from wsl_extraction.runtime.hosts import meeting
+from wsl_extraction.runtime.hosts.hosts import Hosts
 
 # `Members` without jax, and then what a test does with `hosts`.
 ALONE = """
 import os, sys, time
-from wsl_extraction.hosts import meeting
+from wsl_extraction.runtime.hosts import meeting
 meeting._start_jax = lambda *_: None
 meeting.Hosts._part_jax = lambda _: None
 address, count, index, seconds = sys.argv[1], *map(int, sys.argv[2:5])
-with meeting.Members(address, count, index, seconds).meet("version 1") as hosts:
+rendezvous = meeting.Rendezvous(address, count, index, seconds)
+with rendezvous.meet("version 1") as hosts:
 """
 
 
@@ -112,7 +113,7 @@ def test_an_interruption_reaches_a_process_that_waits():
 
 def refusal(*arguments, **options):
   with pytest.raises(InputError) as caught:
-    meeting.Members.of(*arguments, **{
+    meeting.Rendezvous.of(*arguments, **{
         "detect": False, "seconds": 1, **options})
   assert "\n" not in str(caught.value)
   return str(caught.value)
@@ -135,7 +136,7 @@ def test_flags_that_cannot_be(flags, message):
 
 
 def test_without_flags_there_is_one_process():
-  assert meeting.Members.of(None, None, None, False, 1).meet("").count == 1
+  assert meeting.Rendezvous.of(None, None, None, False, 1).meet("").count == 1
   with Hosts() as hosts:
     hosts.wait()
     assert (hosts.share(3), hosts.first, hosts.count) == (3, True, 1)
@@ -153,14 +154,14 @@ def test_multihost_reads_slurm(monkeypatch):
       "JOB_ID": "7", "STEP_NODELIST": "node[3-4]", "NTASKS": "2", "PROCID": "1",
       "LOCALID": "0"}.items():
     monkeypatch.setenv(f"SLURM_{name}", value)
-  found = meeting.Members.of(None, None, None, True, 5)
+  found = meeting.Rendezvous.of(None, None, None, True, 5)
   assert (found.count, found.index) == (2, 1)
   assert found.address.startswith("node3:")
 
 
 def meet(index, address, count=2, seconds=1, about=""):
   try:
-    meeting.Members(address, count, index, seconds).meet(about)
+    meeting.Rendezvous(address, count, index, seconds).meet(about)
   except InputError as error:
     return str(error)
   raise AssertionError("they have met")

@@ -6,37 +6,33 @@ import pytest
 
 from source_tree import PACKAGE, SourceTree
 
-LEAVES = frozenset({"errors", "files", "placement", "quiet"})
-BINARIES = frozenset({
-    "train", "label", "evaluate", "reproduce", "hardness", "doctor",
-    # What the binaries share: flags, gin, the experiment that gin configures.
-    "cli", "experiment",
-    # What `hardness` runs.
-    "theorems", "certification",
-})
+# May be imported by all.
+LEAVES = frozenset({"errors", "checks"})
+COMMANDS = frozenset({
+    "cli", "train", "label", "evaluate", "reproduce", "hardness", "doctor",
+    "experiment"})
+_STUDENTS = {"objectives", "networks", "data", "oracle", "runtime"}
+_ATTACKS = {"attacks", "strategies", "training", *_STUDENTS}
 # Folder or file -> what of ours it may import besides itself and the leaves.
 MAY_IMPORT = {
-    "report": {"metrics"},
-    "attacks": {
-        "oracle", "objectives", "strategies", "data", "networks", "metrics"},
-    "objectives": set(),
-    "strategies": set(),
-    "data": {"oracle"},
-    "victims": {"networks", "data", "objectives"},
-    "theory": {"metrics"},
-    "oracle": set(),
-    "networks": set(),
-    "metrics": set(),
-    "devices": set(),
-    "distribution": {"devices"},
-    "hosts": set(),
     "errors": set(),
-    "placement": set(),
-    "quiet": set(),
-    "files": {"errors"},
+    "checks": {"errors"},
+    "runtime": set(),
+    "networks": set(),
+    "strategies": set(),
+    "oracle": {"runtime"},
+    "data": {"oracle", "runtime"},
+    "objectives": {"networks", "oracle"},
+    "training": {*_STUDENTS},
+    "equivalence": {"networks"},
+    "evaluation": {"oracle", "data", "equivalence"},
+    "victims": {"training", *_STUDENTS},
+    "attacks": _ATTACKS - {"attacks"},
+    "report": {"evaluation", "runtime"},
+    "theorems": {"equivalence", "evaluation", "report", *_ATTACKS},
     # The package's own __init__.py, which runs before everything else, lets
     # devices set what must be set before a backend is imported.
-    "": {"devices"},
+    "": {"runtime"},
 }
 BINARIES_ONLY = frozenset({"absl", "gin"})
 
@@ -63,7 +59,7 @@ def _forbidden(tree: SourceTree, module: str) -> list[str]:
   found += [f"{where}:{line}: imports {name}, which is no file"
             for name, line in tree.dangling(module).items()]
   mine = part(module)
-  if mine in BINARIES:
+  if mine in COMMANDS:
     return found
   if mine not in MAY_IMPORT:
     return [*found, f"{where}: {mine} has no row in tests/test_imports.py"]
@@ -121,9 +117,9 @@ def fixture_tree_of(tmp_path):
 def test_allowed_imports_of_a_made_up_tree(tree_of):
   tree = tree_of({
       "errors": "",
-      "files": "from wsl_extraction.errors import InputError\n",
-      "oracle": "from wsl_extraction import files\n",
-      "attacks.one": "from wsl_extraction.oracle import Oracle\n",
+      "runtime.files": "from wsl_extraction.errors import InputError\n",
+      "oracle.oracle": "from wsl_extraction.runtime import files\n",
+      "attacks.one": "from wsl_extraction.oracle.oracle import Oracle\n",
       "attacks.two": "from wsl_extraction.attacks import one\n",
       "victims.net": "",
       "cli": (
@@ -187,9 +183,9 @@ def test_cycles_are_found(tree_of):
     ({"novelty": ""}, "novelty has no row"),
     ({"data.one": "from . import two\n"}, "relative import"),
     ({"data.one": "import wsl_extraction.data.two\n"}, "which is no file"),
-    ({"__init__": "from wsl_extraction import oracle\n", "oracle": ""},
-     "wsl_extraction may not import wsl_extraction.oracle"),
-    ({"errors": "from wsl_extraction import files\n", "files": ""},
+    ({"__init__": "from wsl_extraction import cli\n", "cli": ""},
+     "wsl_extraction may not import wsl_extraction.cli"),
+    ({"errors": "from wsl_extraction import checks\n", "checks": ""},
      "errors may not import"),
 ])
 def test_other_rules_can_fail(tree_of, files, message):

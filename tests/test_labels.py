@@ -11,11 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsl_extraction.data import labels
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.data.labels import LabelStore, recorded, resumed_ledger
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Access, BudgetExceeded, Ledger, Oracle
+from wsl_extraction.oracle import response_store
+from wsl_extraction.oracle.ledger import BudgetExceeded, Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response_store import (
+  ResponseStore,
+  recorded,
+  resumed_ledger,
+)
+from wsl_extraction.oracle.reveals import Access
 
 CLASSES = 6
 
@@ -51,9 +57,9 @@ def test_what_is_read_is_what_was_answered(tmp_path, access, k, dtype):
   oracle, _ = make_oracle(access, k)
   keys, x = batch(1, 2, 3)
   direct = oracle.query(x)
-  with LabelStore(tmp_path / "s", identity(access, k), dtype) as store:
+  with ResponseStore(tmp_path / "s", identity(access, k), dtype) as store:
     first = store.answer(oracle, keys, x)
-  with LabelStore(tmp_path / "s", identity(access, k), dtype) as store:
+  with ResponseStore(tmp_path / "s", identity(access, k), dtype) as store:
     again = store.read(keys)
   for answer in (first, again):
     assert answer.access is Access.parse(access)
@@ -64,7 +70,7 @@ def test_what_is_read_is_what_was_answered(tmp_path, access, k, dtype):
 
 def test_a_repeated_example_is_free(tmp_path):
   oracle, seen = make_oracle(budget=4)
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     store.answer(oracle, *batch(1, 2))
     store.answer(oracle, *batch(2, 3, 3, 1))
     keys, x = batch(1, 2, 3)
@@ -81,7 +87,7 @@ def test_a_repeated_example_is_free(tmp_path):
 def test_charges_equal_distinct_examples(tmp_path_factory, batches):
   path = tmp_path_factory.mktemp("store") / "s"
   oracle, seen = make_oracle()
-  with LabelStore(path, identity()) as store:
+  with ResponseStore(path, identity()) as store:
     for numbers in batches:
       store.answer(oracle, *batch(*numbers))
     distinct = {number for numbers in batches for number in numbers}
@@ -91,7 +97,7 @@ def test_charges_equal_distinct_examples(tmp_path_factory, batches):
 
 def test_over_budget_leaves_the_store_as_it_was(tmp_path):
   oracle, _ = make_oracle(budget=2)
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     store.answer(oracle, *batch(1))
     with pytest.raises(BudgetExceeded):
       store.answer(oracle, *batch(1, 2, 3))
@@ -106,7 +112,7 @@ def test_a_failing_victim_leaves_the_store_as_it_was(tmp_path):
 
   broken = Oracle(victim, outputs="logits", input_shape=(1,),
                   num_classes=CLASSES)
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     with pytest.raises(ConnectionError):
       store.answer(broken, *batch(1))
     assert (store.spent, len(store), broken.ledger.spent) == (0, 0, 0)
@@ -116,7 +122,7 @@ def test_a_failing_victim_leaves_the_store_as_it_was(tmp_path):
 
 def test_a_ledger_goes_on_where_the_store_stands(tmp_path):
   oracle, _ = make_oracle()
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     store.answer(oracle, *batch(1, 2, 3))
     assert resumed_ledger(5, store).left == 2
     with pytest.raises(BudgetExceeded):
@@ -125,7 +131,7 @@ def test_a_ledger_goes_on_where_the_store_stands(tmp_path):
 
 def test_recorded_oracle_asks_once(tmp_path):
   oracle, seen = make_oracle()
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     memory = recorded(oracle, store, lambda x: Examples(x).keys)
     for _ in range(3):
       memory.query(batch(5, 6)[1])
@@ -143,32 +149,32 @@ def test_recorded_oracle_asks_once(tmp_path):
     ({"decimals": 3}, "decimals None, this run has decimals 3"),
 ])
 def test_a_store_of_another_identity_is_refused(tmp_path, changed, message):
-  LabelStore(tmp_path / "s", identity()).close()
+  ResponseStore(tmp_path / "s", identity()).close()
   with pytest.raises(InputError, match=message):
-    LabelStore(tmp_path / "s", {**identity(), **changed})
+    ResponseStore(tmp_path / "s", {**identity(), **changed})
 
 
 def test_another_k_is_refused(tmp_path):
-  LabelStore(tmp_path / "s", identity("top_k", 3)).close()
+  ResponseStore(tmp_path / "s", identity("top_k", 3)).close()
   with pytest.raises(InputError, match="with k 3, this run has k 2"):
-    LabelStore(tmp_path / "s", identity("top_k", 2))
+    ResponseStore(tmp_path / "s", identity("top_k", 2))
 
 
 def test_another_dtype_is_refused(tmp_path):
-  LabelStore(tmp_path / "s", identity(), "float16").close()
+  ResponseStore(tmp_path / "s", identity(), "float16").close()
   with pytest.raises(InputError, match="dtype 'float16'"):
-    LabelStore(tmp_path / "s", identity(), "float32")
+    ResponseStore(tmp_path / "s", identity(), "float32")
 
 
 @pytest.mark.parametrize("page", [512, 16384])
 def test_a_file_of_another_page_size_is_read_and_written(
     tmp_path, monkeypatch, page):
   with monkeypatch.context() as old:
-    old.setattr(labels, "table_layout", lambda _: (page, ""))
+    old.setattr(response_store, "table_layout", lambda _: (page, ""))
     keys = filled(tmp_path / "s", 20)
   with contextlib.closing(sqlite3.connect(tmp_path / "s")) as database:
     assert database.execute("PRAGMA page_size").fetchone() == (page,)
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     assert len(store.read(keys)) == 20
     store.answer(make_oracle()[0], *batch(99))
     assert store.spent == 21
@@ -177,7 +183,7 @@ def test_a_file_of_another_page_size_is_read_and_written(
 def filled(path, count=200):
   oracle, _ = make_oracle()
   keys, x = batch(*range(count))
-  with LabelStore(path, identity()) as store:
+  with ResponseStore(path, identity()) as store:
     store.answer(oracle, keys, x)
   return keys
 
@@ -186,13 +192,13 @@ def test_every_overwritten_byte_range_is_found_or_harmless(tmp_path):
   path = tmp_path / "s"
   keys = filled(path)
   whole = path.read_bytes()
-  with LabelStore(path, identity()) as store:
+  with ResponseStore(path, identity()) as store:
     good = store.read(keys)
   named = 0
   for start in range(0, len(whole), 997):
     path.write_bytes(whole[:start] + b"\xa5" * 64 + whole[start + 64:])
     try:
-      with LabelStore(path, identity()) as store:
+      with ResponseStore(path, identity()) as store:
         answer = store.read(keys)
         assert store.spent == 200
     except InputError as error:
@@ -209,32 +215,32 @@ def test_a_truncated_file_is_named(tmp_path):
   filled(path)
   os.truncate(path, path.stat().st_size // 2)
   with pytest.raises(InputError, match="damaged"):
-    LabelStore(path, identity())
+    ResponseStore(path, identity())
 
 
 def test_a_foreign_file_is_named(tmp_path):
   path = tmp_path / "s"
   path.write_text("no database, but long enough to be taken for one " * 50)
   with pytest.raises(InputError, match="not a database"):
-    LabelStore(path, identity())
+    ResponseStore(path, identity())
   other = tmp_path / "o"
   with sqlite3.connect(other) as database:
     database.execute("CREATE TABLE t (x)")
   database.close()
   with pytest.raises(InputError, match="no label store"):
-    LabelStore(other, identity())
+    ResponseStore(other, identity())
 
 
 def test_an_unfinished_file_is_taken_up(tmp_path):
   (tmp_path / "s").touch()
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     assert store.spent == 0
 
 
 def test_missing_responses_are_counted(tmp_path):
   keys = filled(tmp_path / "s", 5)
   others, _ = batch(99, 98)
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     assert store.missing([*others, keys[0], others[0]]).tolist() == [0, 1]
     with pytest.raises(InputError, match="no response to 2 of 3"):
       store.read([*others, keys[0]])
@@ -243,7 +249,7 @@ def test_missing_responses_are_counted(tmp_path):
 def test_another_writer_is_named(tmp_path, monkeypatch):
   path = tmp_path / "s"
   filled(path, 2)
-  with LabelStore(path, identity()) as store:
+  with ResponseStore(path, identity()) as store:
     store._database.execute("PRAGMA busy_timeout = 50")
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
@@ -257,17 +263,17 @@ def test_a_value_too_large_for_the_store_is_refused(tmp_path):
   big = Oracle(lambda x: x + np.array([[1e6, 0.5]]), outputs="logits",
                input_shape=(1,), num_classes=2, access="logits")
   named = {**identity("logits"), "num_classes": 2}
-  with LabelStore(tmp_path / "s", named, "float16") as store:
+  with ResponseStore(tmp_path / "s", named, "float16") as store:
     with pytest.raises(InputError, match="wider"):
       store.answer(big, *batch(1))
     assert store.spent == 0
 
 
 def test_an_unused_file_is_removed_and_a_used_one_kept(tmp_path):
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     store.remove_unused()
   assert not list(tmp_path.iterdir())
-  with LabelStore(tmp_path / "s", identity()) as store:
+  with ResponseStore(tmp_path / "s", identity()) as store:
     store.answer(make_oracle()[0], *batch(1))
     store.remove_unused()
   assert [path.name for path in tmp_path.iterdir()] == ["s"]
@@ -282,7 +288,7 @@ def test_small_rows_are_stored_compactly(tmp_path):
   named = {**identity("top_k", 5), "num_classes": 1000}
   x = np.arange(len(logits))[:, None]
   keys = Examples(x).keys
-  with LabelStore(tmp_path / "s", named, "float16") as store:
+  with ResponseStore(tmp_path / "s", named, "float16") as store:
     for start in range(0, len(x), 1000):
       store.answer(oracle, keys[start:start + 1000], x[start:start + 1000])
   size = (tmp_path / "s").stat().st_size
@@ -292,9 +298,9 @@ def test_small_rows_are_stored_compactly(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(InputError, match=r"cannot write .*choose a folder"):
-    LabelStore(tmp_path / "file" / "s", identity())
+    ResponseStore(tmp_path / "file" / "s", identity())
 
 
 def test_a_folder_in_place_of_the_file_is_named(tmp_path):
   with pytest.raises(InputError, match="choose a path"):
-    LabelStore(tmp_path, identity())
+    ResponseStore(tmp_path, identity())

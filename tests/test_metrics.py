@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from wsl_extraction import metrics
 from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation import metrics
 
 
 @st.composite

@@ -10,11 +10,11 @@ import pytest
 import scipy.special
 from keras import layers, ops
 
-from wsl_extraction.data import transfer
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import mixmatch
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student
+from wsl_extraction.training import batches
+from wsl_extraction.training.student import Student
 
 CLASSES, HIDDEN, LABELED, UNLABELED, K = 3, 5, 4, 4, 2
 MOMENTUM, EPSILON = 0.7, 1e-3
@@ -220,12 +220,12 @@ def test_the_weight_ramps_up():
 
 def test_hidden_classes_share_what_is_left():
   """At top-1 of three classes: p, and (1 - p) / 2 for the two others."""
-  from wsl_extraction.oracle import Oracle
+  from wsl_extraction.oracle.oracle import Oracle
 
   scores = np.array([[0.7, 0.2, 0.1]])
   oracle = Oracle(lambda x: scores, outputs="probabilities", input_shape=(1,),
                   num_classes=3, access="top_k", k=1)
-  targets = transfer.response_entries(
+  targets = batches.response_entries(
       oracle.query(np.zeros((1, 1))), 3)["targets"]
   np.testing.assert_allclose(
       scipy.special.softmax(targets, axis=1), [[0.7, 0.15, 0.15]], rtol=1e-6)

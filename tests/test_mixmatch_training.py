@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from wsl_extraction.data import transfer
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
-from wsl_extraction.objectives import optimizers, training
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student
+from wsl_extraction.training import batches, fit, optimizers
+from wsl_extraction.training.student import Student
 
 CLASSES = 3
 
@@ -84,15 +83,15 @@ def test_the_surrogate_gets_the_averages_also_after_an_interruption(tmp_path):
   optimizer = functools.partial(
       keras.optimizers.Adam, 0.01, use_ema=True, ema_momentum=0.9)
   rows = [random_batch(step) for step in range(4)]
-  batches = transfer.batches(
+  data = batches.by_step(
       {name: np.concatenate([row[name] for row in rows])
        for name in ("labeled", "targets")}, 6, 8, 0,
       np.concatenate([row["unlabeled"] for row in rows]), 8)
-  fit = functools.partial(
-      training.fit, batches=batches, steps=6, checkpoint_every=1,
+  train = functools.partial(
+      fit.fit, batches=data, steps=6, checkpoint_every=1,
       checkpoint=tmp_path / "checkpoint.npz")
   weights, student = Weights(), small_student(optimizer())
-  fit(student, callbacks=[weights])
+  train(student, callbacks=[weights])
   average = weights.seen[0]
   for seen in weights.seen[1:]:
     average = [0.9 * a + 0.1 * w for a, w in zip(average, seen, strict=True)]
@@ -102,7 +101,7 @@ def test_the_surrogate_gets_the_averages_also_after_an_interruption(tmp_path):
         ops.convert_to_numpy(got), expected, rtol=1e-4, atol=1e-6)
   # As after a kill between the last checkpoint and the end.
   again = small_student(optimizer())
-  fit(again)
+  train(again)
   for one, other in zip(student.network.get_weights(),
                         again.network.get_weights(), strict=True):
     np.testing.assert_array_equal(one, other)

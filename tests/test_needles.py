@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsl_extraction import metrics
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import BudgetExceeded
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.networks import dense
+from wsl_extraction.oracle.ledger import BudgetExceeded
+from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem1 import (
-    ORDERS,
-    grid_search,
-    oracle_of,
-    ordered,
+  ORDERS,
+  grid_search,
+  oracle_of,
+  ordered,
 )
-from wsl_extraction.theory import dense, needle
 
 # Every p with its largest d that has p^d <= 10^6, and every k below.
 GRID = [(p, d, k) for p, most in (

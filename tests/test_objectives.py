@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from wsl_extraction.data import transfer
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks.graph import penultimate
 from wsl_extraction.objectives.distillation import Distillation, LogitMatching
-from wsl_extraction.objectives.objective import Supervised, penultimate
+from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation, four_turns
-from wsl_extraction.oracle import Oracle
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.training import batches
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]], "float32")
 TEACHER = np.array([[2.0, 0.0, -1.0], [0.5, 0.4, 0.3]], "float32")
@@ -27,7 +28,7 @@ def answered(teacher, access, **kwargs):
                   input_shape=(1,), num_classes=teacher.shape[1],
                   access=access, **kwargs)
   response = oracle.query(np.arange(len(teacher))[:, None])
-  entries = transfer.response_entries(response, teacher.shape[1])
+  entries = batches.response_entries(response, teacher.shape[1])
   return {name: ops.convert_to_tensor(array) for name, array in entries.items()}
 
 

@@ -12,15 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import (
-    Access,
-    AccessDenied,
-    BudgetExceeded,
-    Ledger,
-    Oracle,
-    Response,
-    VictimMismatch,
-)
+from wsl_extraction.oracle.ledger import BudgetExceeded, Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.outputs import VictimMismatch
+from wsl_extraction.oracle.response import AccessDenied, Response
+from wsl_extraction.oracle.reveals import Access
 
 LOGITS = np.array([[2.0, -1.0, 0.5, 0.0], [0.0, 3.0, 1.0, 2.9]])
 

@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import plots
 from wsl_extraction.report.plots import Panel, Plot, Series
 

@@ -12,18 +12,21 @@ from absl.testing import flagsaver
 from keras import ops
 
 import commands
-from wsl_extraction import cli, devices
+from wsl_extraction import cli
 from wsl_extraction import experiment as experiments
-from wsl_extraction.data.datasets import Dataset, Split
+from wsl_extraction.data.datasets import Dataset
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.data.preprocess import Augment
+from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.networks.wide_resnet import wide_resnet
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Objective, Student, Supervised
+from wsl_extraction.objectives.objective import Objective, Supervised
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.runtime import devices
+from wsl_extraction.training.augment import Augment
+from wsl_extraction.training.student import Student
 from wsl_extraction.victims.trained import Trained
 from wsl_extraction.victims.victim import Surroundings
 

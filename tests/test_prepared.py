@@ -16,7 +16,8 @@ from image_files import (
     refused,
 )
 from prepared_files import example, prepare, write_records
-from wsl_extraction.data import cache, datasets, images
+from wsl_extraction.data import cache, datasets
+from wsl_extraction.data.images import decode
 
 
 def records_of(arrays, classes=3):
@@ -103,18 +104,18 @@ def test_prepared_images_of_different_sizes(tmp_path):
   with refused("image 2", "cifar10", "20x30", "30x20", "image_size"):
     datasets.load("cifar10", str(tmp_path))
   dataset = datasets.load("cifar10", str(tmp_path), image_size=14)
-  expected = images.resize(Image.fromarray(photographs[2]), 14, crop=True)
+  expected = decode.resize(Image.fromarray(photographs[2]), 14, crop=True)
   np.testing.assert_array_equal(dataset.train.images[2], expected)
 
 
 def test_prepared_square_images_are_stretched(prepared):
   dataset = datasets.load("cifar10", str(prepared), image_size=12)
-  expected = images.resize(Image.fromarray(pixels(9)[3]), 12, crop=False)
+  expected = decode.resize(Image.fromarray(pixels(9)[3]), 12, crop=False)
   np.testing.assert_array_equal(dataset.train.images[3], expected)
 
 
 def test_prepared_data_set_that_does_not_fit(prepared, monkeypatch):
-  monkeypatch.setattr(images, "_free_memory", lambda: 2**20)
+  monkeypatch.setattr(decode, "_free_memory", lambda: 2**20)
   with refused("cifar10", "13 images of 224x224x3", "GiB", "image_size"):
     datasets.load("cifar10", str(prepared), image_size=224)
 
@@ -191,7 +192,7 @@ def test_what_took_long_is_read_from_the_cache(prepared, monkeypatch):
   first = datasets.load("cifar10", str(prepared)).fingerprint
   kept = list((cache.folder() / "datasets").iterdir())
   assert len(kept) == 1
-  monkeypatch.setattr(images, "decode", None)
+  monkeypatch.setattr(decode, "decode", None)
   assert datasets.load("cifar10", str(prepared)).fingerprint == first
   monkeypatch.undo()
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from wsl_extraction.data.preprocess import Augment
 from wsl_extraction.errors import InputError
+from wsl_extraction.training.augment import Augment
 
 # Keras converts its variables on tensorflow by a protocol that NumPy 2 has
 # extended.

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 import pickles
 from wsl_extraction.errors import InputError
-from wsl_extraction.victims import pth
+from wsl_extraction.victims import torch_checkpoint
 
 STATE = {
     "conv1.weight": np.arange(24, dtype="<f4").reshape(2, 3, 2, 2),
@@ -35,7 +35,7 @@ def same(found, expected):
 
 def refused(path, match):
   with pytest.raises(InputError, match=match) as caught:
-    pth.read(path)
+    torch_checkpoint.read(path)
   assert "\n" not in str(caught.value)
   assert str(path) in str(caught.value)
 
@@ -43,7 +43,7 @@ def refused(path, match):
 @pytest.mark.parametrize("old", [False, True])
 def test_reads_what_is_written_by_hand(tmp_path, old):
   path = pickles.write_state(tmp_path / "x.pth", STATE, old)
-  found = pth.read(path)
+  found = torch_checkpoint.read(path)
   same(found, STATE)
   with pytest.raises(ValueError, match="read-only"):
     found["fc.bias"][0] = 1
@@ -56,14 +56,17 @@ def test_reads_what_is_written_by_hand(tmp_path, old):
     elements={"allow_nan": False}), old=st.booleans())
 def test_any_array_comes_back(array, old, tmp_path_factory):
   path = tmp_path_factory.mktemp("pth") / "x.pth"
-  same(pth.read(pickles.write_state(path, {"a": array}, old)), {"a": array})
+  same(
+    torch_checkpoint.read(pickles.write_state(path, {"a": array}, old)),
+    {"a": array},
+  )
 
 
 def test_an_archive_of_a_big_endian_machine(tmp_path):
   state = {"a": np.array([1.5, 2], ">f4")}
   path = pickles.write_zip(
       tmp_path / "x.pth", pickles.content(state, False), state.values(), "big")
-  np.testing.assert_array_equal(pth.read(path)["a"], [1.5, 2])
+  np.testing.assert_array_equal(torch_checkpoint.read(path)["a"], [1.5, 2])
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -81,7 +84,7 @@ def test_reads_what_torch_writes(tmp_path, old):
       "parameter": torch.nn.Parameter(base[:2].clone())}
   torch.save(state, tmp_path / "x.pth",
              _use_new_zipfile_serialization=not old)
-  found = pth.read(tmp_path / "x.pth")
+  found = torch_checkpoint.read(tmp_path / "x.pth")
   assert list(found) == list(state)
   for name, tensor in state.items():
     if tensor.dtype is torch.bfloat16:
@@ -105,14 +108,17 @@ def test_wrapped_state_dicts(tmp_path, wrap, old):
   state = {"a": torch.arange(3.0), "module.b": torch.ones(2)}
   torch.save(wrap(state), tmp_path / "x.pth",
              _use_new_zipfile_serialization=not old)
-  same(pth.read(tmp_path / "x.pth"),
+  same(torch_checkpoint.read(tmp_path / "x.pth"),
        {name: value.numpy() for name, value in state.items()})
 
 
 @pytest.mark.parametrize("old", [False, True])
 def test_a_name_that_only_some_have_is_kept(tmp_path, old):
   state = {"module.a": np.ones(2, "<f4"), "b": np.ones(1, "<f4")}
-  same(pth.read(pickles.write_state(tmp_path / "x.pth", state, old)), state)
+  same(
+    torch_checkpoint.read(pickles.write_state(tmp_path / "x.pth", state, old)),
+    state,
+  )
 
 
 class _Command:
@@ -173,7 +179,7 @@ def test_only_what_a_tensor_is_made_of_may_be_named(tmp_path, name, make):
       module, attribute).code() + b")R.")
   shown = name.replace("\t", "\\t")
   with pytest.raises(InputError) as caught:
-    pth.read(path)
+    torch_checkpoint.read(path)
   assert f"names {shown}, which is no tensor" in str(caught.value)
 
 
@@ -185,20 +191,24 @@ def test_stand_ins_cannot_be_changed(tmp_path):
   whole = pickles.content(STATE, False)
   path = pickles.write_zip(tmp_path / "x.pth", change + whole[2:],
                            STATE.values())
-  same(pth.read(path), STATE)
+  same(torch_checkpoint.read(path), STATE)
   storage = b"\x80\x02" + pickles.Global("torch", "FloatStorage").code() + (
       b"}" + pickles.text("name") + pickles.text("O") + b"sb0")
   path = pickles.write_zip(tmp_path / "y.pth", storage + whole[2:],
                            STATE.values())
-  same(pth.read(path), STATE)
+  same(torch_checkpoint.read(path), STATE)
 
 
 def test_a_memo_number_takes_no_memory(tmp_path):
   # The unpickler in C would fill a list up to the number, of 32 GiB.
   whole = pickles.content(STATE, False)
   put = b"\x80\x02Nr" + (2**31 - 1).to_bytes(4, "little") + b"0"
-  same(pth.read(pickles.write_zip(tmp_path / "x.pth", put + whole[2:],
-                                  STATE.values())), STATE)
+  same(
+    torch_checkpoint.read(
+      pickles.write_zip(tmp_path / "x.pth", put + whole[2:], STATE.values())
+    ),
+    STATE,
+  )
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -235,7 +245,7 @@ def test_damaged_anywhere(old, tmp_path_factory, data):
     whole[place] = data.draw(st.integers(0, 255))
   path.write_bytes(whole)
   try:
-    found = pth.read(path)
+    found = torch_checkpoint.read(path)
   except InputError as error:
     assert "\n" not in str(error)
   else:
@@ -305,14 +315,14 @@ def test_the_name_must_tell_the_hash(tmp_path):
   for name in ("x.pth", f"x-{whole[:8]}.pth", f"x-{whole}.pth", "x-1234567.pth",
                "x-c6f796b0.bin", "x-c6f796b0.pth.old"):
     (tmp_path / name).write_bytes(content)
-    assert pth.sha256(tmp_path / name) == whole
+    assert torch_checkpoint.sha256(tmp_path / name) == whole
   path = tmp_path / "ig_resnext101_32x16-c6f796b0.pth"
   path.write_bytes(content)
   with pytest.raises(InputError, match=(
       f"has the SHA-256 {whole[:8]}..., its name says c6f796b0; it is "
       "incomplete or was changed")):
-    pth.sha256(path)
+    torch_checkpoint.sha256(path)
   with pytest.raises(InputError, match="there is no checkpoint"):
-    pth.sha256(tmp_path / "none.pth")
+    torch_checkpoint.sha256(tmp_path / "none.pth")
   with pytest.raises(InputError, match="is a folder"):
-    pth.sha256(tmp_path)
+    torch_checkpoint.sha256(tmp_path)

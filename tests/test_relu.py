@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from relu_networks import network
 from wsl_extraction.errors import InputError
-from wsl_extraction.theory import dense
-from wsl_extraction.theory.relu import ReluNetwork
+from wsl_extraction.networks import dense
+from wsl_extraction.networks.relu_network import ReluNetwork
 
 
 def by_fractions(net, row):

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 import test_student
-from wsl_extraction import devices
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.networks.wide_resnet import wide_resnet
-from wsl_extraction.objectives import remat
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.runtime import devices
+from wsl_extraction.training import rematerialize
+from wsl_extraction.training.student import Student
 
 SHAPE = (8, 8, 1)
 ROTATION = Rotation(base=Distillation())
@@ -166,14 +166,14 @@ _sizes = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 200)),
 
 
 def made_up(sizes):
-  return [remat._Block(None, keras.KerasTensor((None, end)), inside)
+  return [rematerialize._Block(None, keras.KerasTensor((None, end)), inside)
           for end, inside in sizes]
 
 
 @given(_sizes)
 def test_groups_keep_all_blocks_in_order_and_beat_even_ones(sizes):
   blocks = made_up(sizes)
-  groups = remat._groups(blocks)
+  groups = rematerialize._groups(blocks)
   assert list(itertools.chain(*groups)) == blocks
   kept = (sum(group[-1].end.shape[1] for group in groups)
           + max(sum(block.inside for block in group) for group in groups))
@@ -184,7 +184,7 @@ def test_groups_keep_all_blocks_in_order_and_beat_even_ones(sizes):
 
 def test_groups_of_equal_blocks_by_hand():
   """16 blocks, ends of 1 and insides of 4: groups of k keep 16 / k + 4 k."""
-  groups = remat._groups(made_up([(1, 4)] * 16))
+  groups = rematerialize._groups(made_up([(1, 4)] * 16))
   assert [len(group) for group in groups] == [2] * 8  # 8 + 8
 
 

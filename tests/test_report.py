@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import wsl_extraction
-from wsl_extraction import files, metrics
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import configs, locks, runs, tables
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.report import gin_diff, run_folder, run_table
+from wsl_extraction.runtime import files, folder_lock
 
 VERSION = f"# wsl_extraction {wsl_extraction.__version__}\n"
 CONFIG = """\
@@ -31,12 +32,12 @@ train.seed = 0
 
 def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
   path = tmp_path / "runs" / "a"
-  with runs.RunFolder(path) as run:
+  with run_folder.RunFolder(path) as run:
     run.prepare(CONFIG)
     assert run.config.read_text() == VERSION + CONFIG
   reordered = "# another comment\ntrain.seed = 0\n" + CONFIG.replace(
       "train.seed = 0\n", "")
-  with runs.RunFolder(path) as run:
+  with run_folder.RunFolder(path) as run:
     run.prepare(reordered)
   assert (path / "config.gin").read_text() == VERSION + CONFIG
 
@@ -49,21 +50,21 @@ def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
 def test_a_run_of_another_version_is_refused(tmp_path, line, said):
   (tmp_path / "config.gin").write_text(line + CONFIG)
   with pytest.raises(InputError, match=said) as refusal:
-    runs.RunFolder(tmp_path).prepare(CONFIG)
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
   assert f"not of {wsl_extraction.__version__}; delete" in str(refusal.value)
   assert "install that version" in str(refusal.value)
   assert os.listdir(tmp_path) == ["config.gin"]
 
 
 def test_a_folder_is_looked_at_without_a_trace(tmp_path):
-  new = runs.RunFolder(tmp_path / "new")
+  new = run_folder.RunFolder(tmp_path / "new")
   new.refuse_others(CONFIG)
   new.refuse_use()
   assert not new.path.exists()
   held = tmp_path / "held"
   held.mkdir()
   (held / "config.gin").write_text(VERSION + CONFIG)
-  run = runs.RunFolder(held)
+  run = run_folder.RunFolder(held)
   run.refuse_others()
   run.refuse_others(CONFIG)
   run.refuse_use()
@@ -83,13 +84,13 @@ def test_a_folder_is_looked_at_without_a_trace(tmp_path):
 ])
 def test_another_configuration_is_refused_by_its_first_difference(
     tmp_path, change, said):
-  with runs.RunFolder(tmp_path) as run:
+  with run_folder.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
   with pytest.raises(InputError, match=said) as refusal:
-    runs.RunFolder(tmp_path).prepare(CONFIG.replace(*change))
+    run_folder.RunFolder(tmp_path).prepare(CONFIG.replace(*change))
   assert "\n" not in str(refusal.value)
   assert "choose another --workdir, or delete" in str(refusal.value)
-  with runs.RunFolder(tmp_path) as run:  # The refusal let go of the lock.
+  with run_folder.RunFolder(tmp_path) as run:  # The refusal let go of the lock.
     run.prepare(CONFIG)
 
 
@@ -107,9 +108,9 @@ def test_gins_own_normal_form_is_compared():
   gin.external_configurable(
       lambda a=1, b=None: (a, b), name="report_probe", module="tests")
   try:
-    assert configs.first_difference(
+    assert gin_diff.first_difference(
         text(a=1, b=long), text(b=long, a=1)) is None
-    assert configs.first_difference(text(a=1, b=long), text(a=2, b=long)) == (
+    assert gin_diff.first_difference(text(a=1, b=long), text(a=2, b=long)) == (
         "scope/report_probe.a", "1", "2")
   finally:
     gin.clear_config()
@@ -118,7 +119,7 @@ def test_gins_own_normal_form_is_compared():
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
   (tmp_path / "thesis.tex").write_text("years of work")
   with pytest.raises(InputError, match=r"holds thesis.tex but no config.gin"):
-    runs.RunFolder(tmp_path).prepare(CONFIG)
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
   assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
@@ -126,38 +127,38 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
   for path in (tmp_path / "file", tmp_path / "file" / "below"):
     with pytest.raises(InputError, match="is no folder"):
-      runs.RunFolder(path).prepare(CONFIG)
+      run_folder.RunFolder(path).prepare(CONFIG)
 
 
 def test_what_a_killed_process_left_is_taken_up_and_swept(tmp_path):
   for name in (".lock", ".config-ab_d3fg8.gin", ".surrogate-abcdefgh.keras"):
     (tmp_path / name).write_text("")
-  with runs.RunFolder(tmp_path) as run:
+  with run_folder.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
   assert sorted(os.listdir(tmp_path)) == [".lock", "config.gin"]
 
 
 def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
-  run = runs.RunFolder(tmp_path)
+  run = run_folder.RunFolder(tmp_path)
   for path in (run.config, run.operative, run.metrics, run.checkpoint,
                run.surrogate, run.result, run.path / "asked.json",
                run.path / "round_2.npz"):
-    with files.whole(path) as temporary:
-      assert runs._LEFTOVER.fullmatch(temporary.name)
+    with files.atomic_write(path) as temporary:
+      assert run_folder._LEFTOVER.fullmatch(temporary.name)
 
 
 def test_a_damaged_configuration_is_refused(tmp_path):
   (tmp_path / "config.gin").write_bytes(b"\xff\xfe\x00")
   said = r"config.gin is damaged .* delete that folder"
   with pytest.raises(InputError, match=said):
-    runs.RunFolder(tmp_path).prepare(CONFIG)
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
 
 
 _HOLD = """
 import sys, time
-from wsl_extraction.report import configs
-from wsl_extraction.report import runs
-run = runs.RunFolder(sys.argv[1])
+from wsl_extraction.report import gin_diff
+from wsl_extraction.report import run_folder
+run = run_folder.RunFolder(sys.argv[1])
 run.prepare(sys.argv[2])
 print("held", flush=True)
 time.sleep(60)
@@ -172,12 +173,12 @@ def test_one_process_at_a_time_and_none_after_kill(tmp_path):
       assert holder.stdout.readline() == "held\n"
       said = f"in use by process {holder.pid};"
       with pytest.raises(InputError, match=said):
-        runs.RunFolder(tmp_path).prepare(CONFIG)
+        run_folder.RunFolder(tmp_path).prepare(CONFIG)
       with pytest.raises(InputError, match=said):
-        runs.RunFolder(tmp_path).refuse_use()
+        run_folder.RunFolder(tmp_path).refuse_use()
     finally:
       holder.send_signal(signal.SIGKILL)
-  with runs.RunFolder(tmp_path) as run:
+  with run_folder.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
 
 
@@ -185,8 +186,8 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
   def flock(handle, operation):
     raise OSError(45, "Operation not supported")
 
-  monkeypatch.setattr(locks.fcntl, "flock", flock)
-  with runs.RunFolder(tmp_path) as run:
+  monkeypatch.setattr(folder_lock.fcntl, "flock", flock)
+  with run_folder.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
     run.refuse_use()
   assert run.config.exists()
@@ -198,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 
   monkeypatch.setattr(pathlib.Path, "mkdir", mkdir)
   with pytest.raises(InputError, match="Read-only file system; choose"):
-    runs.RunFolder(tmp_path / "new").prepare(CONFIG)
+    run_folder.RunFolder(tmp_path / "new").prepare(CONFIG)
 
 
 class _Access(enum.IntEnum):
@@ -206,7 +207,7 @@ class _Access(enum.IntEnum):
 
 
 def test_json_reads_back_in_order_and_plain(tmp_path):
-  run = runs.RunFolder(tmp_path)
+  run = run_folder.RunFolder(tmp_path)
   content = {
       "status": "DONE",
       "access": _Access.TOP_K,
@@ -231,7 +232,7 @@ def test_json_reads_back_in_order_and_plain(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b'{"a": 1', b"[1]", b"\xff\xff"])
 def test_damaged_json_is_refused(tmp_path, damage):
-  run = runs.RunFolder(tmp_path)
+  run = run_folder.RunFolder(tmp_path)
   run.result.write_bytes(damage)
   with pytest.raises(InputError, match=r"result.json is damaged .* delete it"):
     run.read_json("result.json")
@@ -239,7 +240,7 @@ def test_damaged_json_is_refused(tmp_path, damage):
 
 def test_json_that_has_no_form_writes_nothing(tmp_path):
   with pytest.raises(TypeError):
-    runs.RunFolder(tmp_path).write_json("result.json", {"a": object()})
+    run_folder.RunFolder(tmp_path).write_json("result.json", {"a": object()})
   assert not os.listdir(tmp_path)
 
 
@@ -267,7 +268,7 @@ RESULT = {
 
 
 def test_the_table_of_a_run_holds_its_figures_in_80_columns():
-  lines = tables.result_table(RESULT).splitlines()
+  lines = run_table.result_table(RESULT).splitlines()
   assert max(map(len, lines)) <= 80
   assert "access     scores" in lines
   assert "queries    100 of a budget of 100" in lines
@@ -281,11 +282,11 @@ def test_the_table_of_a_run_holds_its_figures_in_80_columns():
 
 
 def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
-  run = runs.RunFolder(tmp_path)
+  run = run_folder.RunFolder(tmp_path)
   run.write_json("result.json", RESULT)
-  assert tables.result_table(run.read_json("result.json")) == (
-      tables.result_table(RESULT))
-  sparse = tables.result_table({
+  assert run_table.result_table(run.read_json("result.json")) == (
+      run_table.result_table(RESULT))
+  sparse = run_table.result_table({
       "attack": "x", "budget": None, "queries": 0, "surrogate": None,
       "oracle": {"accuracy_top1": _estimate(None)}})
   assert "queries    0 of no limit" in sparse
@@ -296,19 +297,19 @@ def test_the_table_of_a_saved_surrogate_says_what_was_scored():
   scored = {"surrogate_file": "copy.keras", "victim": "a1", "attacked": "a1",
             "dataset": {"name": "digits", "test": 50},
             "surrogate": RESULT["surrogate"], "oracle": RESULT["oracle"]}
-  text = tables.result_table(scored)
+  text = run_table.result_table(scored)
   assert text.startswith(
       "surrogate  copy.keras\n"
       "data set   digits, 50 examples to test on\n"
       "victim     a1\n\n")
-  other = tables.result_table({**scored, "victim": "b2"})
+  other = run_table.result_table({**scored, "victim": "b2"})
   assert "victim     b2, another than the one attacked, a1\n" in other
 
 
 def test_files_are_as_readable_as_the_user_wants_them(tmp_path):
   before = os.umask(0o027)
   try:
-    with files.whole(tmp_path / "result.json") as path:
+    with files.atomic_write(tmp_path / "result.json") as path:
       path.write_text("{}")
   finally:
     os.umask(before)

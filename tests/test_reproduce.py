@@ -28,8 +28,8 @@ def scores(images):
   return numpy_victim.scores(images)
 '''
 GRID = commands.GRID + """
-grids.Grid.settings = ("import held_victim",
-                       "files.Function.function = @held_victim.scores")
+grid.Grid.settings = ("import held_victim",
+                       "function.Function.function = @held_victim.scores")
 """
 RUNS = ("runs/two_steps/budget_16/seed_0", "runs/one_step/budget_16/seed_0")
 OUTPUT = ("table.md", "table.tex", "table.csv", "runs.csv", "plot.png",

@@ -23,18 +23,18 @@ from test_attacks import (
   pool,
   rows,
 )
-from wsl_extraction.attacks import rounds
 from wsl_extraction.attacks.attack import Surroundings
-from wsl_extraction.data import labels
+from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
-from wsl_extraction.oracle import Access
+from wsl_extraction.oracle import response_store
+from wsl_extraction.oracle.reveals import Access
 from wsl_extraction.strategies.strategy import Strategy
 from wsl_extraction.strategies.uncertainty import Entropy
+from wsl_extraction.training import fit
 
 
 class Interruption(Exception):
@@ -59,7 +59,7 @@ def around(folder=None, callbacks=lambda name, steps, images: ()):
 
 @given(st.integers(0, 500), st.integers(1, 20))
 def test_rounds_share_the_budget_evenly(count, number):
-  sizes = rounds.sizes(count, number)
+  sizes = query_log.sizes(count, number)
   assert sum(sizes) == count
   assert len(sizes) == number
   assert max(sizes) - min(sizes) <= 1
@@ -89,8 +89,8 @@ def test_a_strategy_sees_a_surrogate_of_the_answers_so_far(objective):
 def test_features_and_probabilities_are_the_surrogates(monkeypatch):
   """Softmax of its last layer applied to the features."""
   spy, networks = Spy(), []
-  real = training.fit
-  monkeypatch.setattr(training, "fit", lambda student, *args, **kwargs: (
+  real = fit.fit
+  monkeypatch.setattr(fit, "fit", lambda student, *args, **kwargs: (
       networks.append(student.network), real(student, *args, **kwargs))[1])
   learning(Distillation(), strategy=spy, rounds=2)(
       oracle(), pool(), 0, around())
@@ -141,10 +141,14 @@ class StopAfter(keras.callbacks.Callback):
 def remembered(folder, seen):
   """An oracle whose answers and charges are kept, as `train` keeps them."""
   identity = {"access": Access.LOGITS, "k": None, "num_classes": CLASSES}
-  with labels.LabelStore(folder / "responses.sqlite", identity) as store:
-    yield labels.recorded(
-        oracle(seen=seen, ledger=labels.resumed_ledger(BUDGET, store)), store,
-        lambda images: Examples(images).keys)
+  with response_store.ResponseStore(
+    folder / "responses.sqlite", identity
+  ) as store:
+    yield response_store.recorded(
+      oracle(seen=seen, ledger=response_store.resumed_ledger(BUDGET, store)),
+      store,
+      lambda images: Examples(images).keys,
+    )
 
 
 ACTIVE = learning(

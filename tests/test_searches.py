@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import stand_in_runs
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import cells, search_report
-from wsl_extraction.report.outcomes import Outcomes
-from wsl_extraction.report.searches import Search
+from wsl_extraction.report.grids import grid_runs, search_report
+from wsl_extraction.report.grids.grid_results import GridResults
+from wsl_extraction.report.grids.search import Search
 
 
 def search(**changes):
@@ -81,14 +81,14 @@ def test_what_cannot_be_a_search_is_refused(changes, said):
 
 def test_the_report_sorts_trials_and_names_the_best(tmp_path):
   made = search()
-  runs = cells.runs(made.cells, made.seeds)
+  runs = grid_runs.runs(made.cells, made.seeds)
   best = made.cells[1]
   for run in runs:
     if run.cell != made.cells[4]:
       value = 0.9 + 0.01 * run.seed + 0.05 * (run.cell == best)
       stand_in_runs.write(run, tmp_path, stand_in_runs.result(
           {"fidelity_top1": value}))
-  report = search_report.report(made, Outcomes.read(runs, tmp_path))
+  report = search_report.report(made, GridResults.read(runs, tmp_path))
   _, table, total, said = report.text.split("\n\n")
   values = [float(line.split("|")[1]) for line in table.splitlines()[2:]]
   assert values == sorted(made.values)
@@ -104,20 +104,20 @@ def test_the_report_sorts_trials_and_names_the_best(tmp_path):
   assert [float(row["d.D.temperature"]) for row in rows] == values
   assert {row["place"] for row in rows} == {c.place for c in made.cells}
   assert files["plot.png"].startswith(b"\x89PNG")
-  empty = search_report.report(made, Outcomes.read(runs, tmp_path / "none"))
+  empty = search_report.report(made, GridResults.read(runs, tmp_path / "none"))
   assert empty.text.endswith("No trial was run.")
   assert len(dict(empty.files())) == 6
 
 
 def test_trials_without_all_their_seeds_are_never_the_best(tmp_path):
   made = search(trials=3)
-  runs = cells.runs(made.cells, made.seeds)
+  runs = grid_runs.runs(made.cells, made.seeds)
   for run in runs[:3]:  # the first seed of each
     stand_in_runs.write(run, tmp_path, stand_in_runs.result(
         {"fidelity_top1": 0.9 if run.cell == made.cells[2] else 0.5}))
 
   def said():
-    read = Outcomes.read(runs, tmp_path)
+    read = GridResults.read(runs, tmp_path)
     return search_report.report(made, read).text.split("\n\n")[-1]
 
   assert said() == "The best is not decided: 0 of 3 trials have all seeds."

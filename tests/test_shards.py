@@ -15,21 +15,24 @@ import commands
 import stopped_commands
 from stopped_commands import BATCH, POOL, Command
 from wsl_extraction import label
-from wsl_extraction.data.labels import LabelStore, resumed_ledger
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Oracle
-from wsl_extraction.report import cells
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response_store import (
+  ResponseStore,
+  resumed_ledger,
+)
+from wsl_extraction.report.grids import grid_runs
 
 
 def test_a_shard_is_named_as_reproduce_names_it():
-  assert cells.parsed_shard("2/3") == (2, 3)
-  assert cells.parsed_shard(None) == (1, 1)
+  assert grid_runs.parsed_shard("2/3") == (2, 3)
+  assert grid_runs.parsed_shard(None) == (1, 1)
   for text, message in (("first", "--shard=first is no share"),
                         ("0/4", "no shard 0 of 4; give 1/4 to 4/4"),
                         ("-1/4", "no share"), ("1/0", "among 0"),
                         ("", "--shard='' is no share")):
     with pytest.raises(InputError, match=message):
-      cells.parsed_shard(text)
+      grid_runs.parsed_shard(text)
 
 
 class File:
@@ -40,7 +43,7 @@ class File:
     self.oracle = Oracle(
         lambda x: np.eye(2)[x[:, 0].astype(int) % 2], outputs="probabilities",
         input_shape=(1,), num_classes=2, access="label")
-    self.store = LabelStore(
+    self.store = ResponseStore(
         path, {"access": "label", "k": None, "num_classes": 2})
 
   def plan(self, budget, index, count):

@@ -9,19 +9,24 @@ import numpy as np
 import pytest
 
 import image_files
-from wsl_extraction.attacks import learner
 from wsl_extraction.attacks.attack import Surroundings
-from wsl_extraction.attacks.learning import Learning
-from wsl_extraction.data import datasets, labels, transfer, workers
-from wsl_extraction.data.crops import InceptionCrop
-from wsl_extraction.data.datasets import Examples, Split
-from wsl_extraction.data.encoded import Encoded
+from wsl_extraction.attacks.learning import learner
+from wsl_extraction.attacks.learning.learning import Learning
+from wsl_extraction.data import datasets
+from wsl_extraction.data.datasets import Examples
+from wsl_extraction.data.images.crops import InceptionCrop
+from wsl_extraction.data.images.lazy_images import LazyImages
+from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.rotation import Rotation
-from wsl_extraction.oracle import Ledger, Oracle
+from wsl_extraction.oracle import response_store
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.runtime import workers
 from wsl_extraction.strategies.first import First
+from wsl_extraction.training import batches
 
 SIZE, CLASSES, BUDGET = 16, 6, 12
 ATTACK = Learning(
@@ -62,14 +67,14 @@ def attacked(pool, store, attack=ATTACK, seen=None, **options):
 
   oracle = Oracle(victim, outputs="logits", input_shape=(SIZE, SIZE, 3),
                   num_classes=CLASSES, ledger=Ledger(BUDGET, store.spent))
-  recorded = labels.recorded(oracle, store, lambda x: Examples(x).keys)
+  recorded = response_store.recorded(oracle, store, lambda x: Examples(x).keys)
   extraction = attack(recorded, pool, 0, Surroundings(
       compile_options={"jit_compile": False}, **options))
   return extraction.surrogate.get_weights(), extraction.queries
 
 
 def store_at(path):
-  return labels.LabelStore(path, {
+  return response_store.ResponseStore(path, {
       "access": "scores", "k": None, "num_classes": CLASSES})
 
 
@@ -80,7 +85,7 @@ def equal(some, others):
 def test_without_crops_it_is_training_on_the_decoded_images(
     dataset, tmp_path):
   files = pool(dataset)
-  assert isinstance(files.images, Encoded)
+  assert isinstance(files.images, LazyImages)
   arrays = Examples(np.asarray(files.images))
   with store_at(tmp_path / "a") as a, store_at(tmp_path / "b") as b:
     streamed, queries = attacked(files, a)
@@ -119,9 +124,9 @@ def test_what_is_answered_is_not_decoded_again(
   with store_at(tmp_path / "a") as store:
     attacked(files, store)
     decoded = []
-    real = Encoded.__array__
+    real = LazyImages.__array__
     monkeypatch.setattr(
-        Encoded, "__array__",
+        LazyImages, "__array__",
         lambda self, *options, **more: decoded.append(len(self)) or real(
             self, *options, **more))
     _, queries = attacked(files, store)
@@ -134,7 +139,7 @@ def test_hosts_read_parts_of_the_same_batches(dataset):
   files = pool(dataset)
   entries = {"labeled": files.images[:12], "labels": np.arange(12)}
   whole, *parts = (
-      transfer.batches(entries, 4, 6, 3, files.images[12:], 8,
+      batches.by_step(entries, 4, 6, 3, files.images[12:], 8,
                        crop=InceptionCrop(), shard=shard, rows=True)
       for shard in ((0, 1), (0, 2), (1, 2)))
   for step in range(4):
@@ -148,7 +153,7 @@ def test_hosts_read_parts_of_the_same_batches(dataset):
 
 def test_more_hosts_than_a_batch_divides_into():
   with pytest.raises(InputError, match="among 4 hosts; give 4"):
-    transfer.batches({"labeled": np.zeros((9, 1))}, 1, 6, 0, shard=(0, 4))
+    batches.by_step({"labeled": np.zeros((9, 1))}, 1, 6, 0, shard=(0, 4))
 
 
 def test_crops_of_decoded_images_are_refused(dataset, tmp_path):

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from wsl_extraction import devices
-from wsl_extraction.data import preprocess, transfer
 from wsl_extraction.networks.resnet_v2 import resnet_v2
-from wsl_extraction.objectives import training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student, Supervised
+from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.runtime import devices
+from wsl_extraction.training import augment, batches, fit
+from wsl_extraction.training.student import Student
 
 ROOT = pathlib.Path(__file__).parent.parent
 OBJECTIVES = {
@@ -147,9 +147,9 @@ def plain_fit(made):
   entries = batch(labeled=32, unlabeled=0)
   unlabeled = batch(1, unlabeled=32)["unlabeled"]
   entries.pop("unlabeled")
-  batches = transfer.batches(entries, 6, 16, 5, unlabeled, 8)
+  data = batches.by_step(entries, 6, 16, 5, unlabeled, 8)
   return made.fit(
-      batches, steps_per_epoch=6, shuffle=False, verbose=0).history
+      data, steps_per_epoch=6, shuffle=False, verbose=0).history
 
 
 def outcome(made, history):
@@ -204,12 +204,12 @@ def test_an_epochs_log_is_the_mean_of_its_steps():
   made = plain_student("supervised", rate=0.0)
   entries = batch(labeled=12)
   entries.pop("unlabeled")
-  batches = transfer.batches(entries, 3, 4, 0)
-  singles = [float(made.train_on_batch(batches[i], return_dict=True)["loss"])
+  data = batches.by_step(entries, 3, 4, 0)
+  singles = [float(made.train_on_batch(data[i], return_dict=True)["loss"])
              for i in range(3)]
   made.reset_metrics()
   history = made.fit(
-      batches, steps_per_epoch=3, shuffle=False, verbose=0).history
+      data, steps_per_epoch=3, shuffle=False, verbose=0).history
   assert len(set(singles)) == 3
   assert history["loss"][0] == pytest.approx(np.mean(singles), rel=1e-5)
 
@@ -245,7 +245,7 @@ def test_evaluate_works_as_for_any_keras_model():
 def test_augmentation_acts_in_training_only_and_by_its_seed():
   def losses(seed):
     made = plain_student("supervised", rate=0.0,
-                         augment=preprocess.Augment(shift=3, seed=seed))
+                         augment=augment.Augment(shift=3, seed=seed))
     found = []
     for _ in range(2):
       made.reset_metrics()
@@ -277,11 +277,11 @@ def test_only_the_surrogates_own_weights_are_saved(tmp_path):
 def test_under_bfloat16_targets_and_losses_stay_single_precision():
   keras.config.set_dtype_policy("mixed_bfloat16")
   try:
-    made = student(OBJECTIVES["rotation"], augment=preprocess.Augment(shift=1))
+    made = student(OBJECTIVES["rotation"], augment=augment.Augment(shift=1))
     logs = made.train_on_batch(batch(), return_dict=True)
   finally:
     keras.config.set_dtype_policy("float32")
-  single = student(OBJECTIVES["rotation"], augment=preprocess.Augment(shift=1))
+  single = student(OBJECTIVES["rotation"], augment=augment.Augment(shift=1))
   expected = single.train_on_batch(batch(), return_dict=True)
   assert made.network.output.dtype == "float32"
   assert made.network.layers[3].compute_dtype == "bfloat16"
@@ -302,7 +302,7 @@ def test_nothing_is_compiled_again_between_steps(name, monkeypatch):
     made, before = plain_student(name), len(traced)
     entries = batch(labeled=32, unlabeled=0)
     entries.pop("unlabeled")
-    training.fit(made, transfer.batches(
+    fit.fit(made, batches.by_step(
         entries, steps, 16, 5, batch(1, unlabeled=32)["unlabeled"], 8),
                  steps, checkpoint_every=2)
     counts.append(len(traced) - before)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsl_extraction.equivalence.decide import Equal, decide
+from wsl_extraction.equivalence.domains import Box, Corners
 from wsl_extraction.errors import InputError
-from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of
-from wsl_extraction.theory.domains import Box, Corners
-from wsl_extraction.theory.equivalence import Equal, decide
-from wsl_extraction.theory.subset_sum import (
-    SubsetSum,
-    solvable,
-    subset_sum_networks,
+from wsl_extraction.theorems.subset_sum import (
+  SubsetSum,
+  solvable,
+  subset_sum_networks,
 )
+from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of
 
 
 def by_trial(values, target):

@@ -10,10 +10,11 @@ import scipy.stats
 
 import stand_in_runs
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import cells, grid_report, sheets
-from wsl_extraction.report.grids import Grid
-from wsl_extraction.report.outcomes import Outcomes
-from wsl_extraction.report.sheets import Sheet
+from wsl_extraction.report import text_tables
+from wsl_extraction.report.grids import grid_report, grid_runs
+from wsl_extraction.report.grids.grid import Grid
+from wsl_extraction.report.grids.grid_results import GridResults
+from wsl_extraction.report.text_tables import TextTable
 
 GRID = Grid(
     caption="Digits, 100% & more_of them.", seeds=(0, 1, 2),
@@ -27,7 +28,7 @@ MADE = {("FS", 25): (0.60, 0.64, 0.62), ("FS", 400): (0.95, 0.96),
 
 
 def write(grid, root, made=MADE, seconds=600):
-  for run in cells.runs(grid.cells, grid.seeds):
+  for run in grid_runs.runs(grid.cells, grid.seeds):
     budget = grid.queries[run.cell.column]
     values = made.get((run.cell.row, budget), ())
     if run.seed < len(values):
@@ -43,7 +44,7 @@ def fixture_report(tmp_path):
 
 
 def read(grid, root):
-  return Outcomes.read(cells.runs(grid.cells, grid.seeds), root)
+  return GridResults.read(grid_runs.runs(grid.cells, grid.seeds), root)
 
 
 def test_the_table_holds_paper_means_intervals_seeds_and_hours(report):
@@ -173,7 +174,7 @@ def test_cells_that_do_not_exist_are_neither_run_nor_missing(tmp_path):
 
 
 def test_runs_that_measured_nothing_are_told_apart(tmp_path):
-  for run in cells.runs(GRID.cells[:2], (0, 1)):
+  for run in grid_runs.runs(GRID.cells[:2], (0, 1)):
     stand_in_runs.write(run, tmp_path, {
         "status": "INCOMPLETE", "surrogate": None, "seconds": None}
         if run.seed else stand_in_runs.result(
@@ -188,11 +189,11 @@ def test_runs_that_measured_nothing_are_told_apart(tmp_path):
 
 
 def test_failed_runs_and_seeds_of_the_scarcest_figure_are_told(tmp_path):
-  runs = cells.runs(GRID.cells[:1], GRID.seeds)
+  runs = grid_runs.runs(GRID.cells[:1], GRID.seeds)
   for run in runs[:2]:
     stand_in_runs.write(run, tmp_path, stand_in_runs.result(
         {"accuracy_top1": 0.5, "fidelity_top1": None if run.seed else 0.5}))
-  outcomes = Outcomes.read(runs, tmp_path, runs[1:])
+  outcomes = GridResults.read(runs, tmp_path, runs[1:])
   # The second has a result by now.
   assert outcomes.failures(GRID.cells[0]) == 1
   text = grid_report.report(GRID, outcomes).text
@@ -202,7 +203,7 @@ def test_failed_runs_and_seeds_of_the_scarcest_figure_are_told(tmp_path):
 def test_runs_on_several_victims_and_backends_say_so(tmp_path):
   grid = Grid(caption="Digits.", seeds=(0,), methods={"a": "a.gin"},
               budgets=(5, 9))
-  for run, victim, backend in zip(cells.runs(grid.cells, (0,)), "vw",
+  for run, victim, backend in zip(grid_runs.runs(grid.cells, (0,)), "vw",
                                   ("tensorflow", "jax"), strict=True):
     stand_in_runs.write(run, tmp_path, stand_in_runs.result(
         {"accuracy_top1": 0.5, "fidelity_top1": 0.5}, victim=victim,
@@ -221,8 +222,11 @@ def test_cells_without_a_common_seed_and_captions_of_several_lines(tmp_path):
               methods={"a": "a.gin", "b": "b.gin"}, budgets=(5,),
               comparisons=(("a", "b"),))
   for row, seed in zip(grid.cells, (0, 1), strict=True):
-    stand_in_runs.write(cells.Run(row, seed), tmp_path, stand_in_runs.result(
-        {"accuracy_top1": 0.5, "fidelity_top1": 0.5}))
+    stand_in_runs.write(
+      grid_runs.Run(row, seed),
+      tmp_path,
+      stand_in_runs.result({"accuracy_top1": 0.5, "fidelity_top1": 0.5}),
+    )
   report = grid_report.report(grid, read(grid, tmp_path))
   assert report.text.count("no common seed") == 2
   assert "not run" not in report.text
@@ -255,7 +259,7 @@ DONE, SECONDS, MADE_UP = '{"status": "DONE"', '"seconds": 3', '"surrogate"'
     pytest.param('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", id="deep"),
 ])
 def test_a_damaged_result_is_named(tmp_path, content):
-  run = cells.runs(GRID.cells, GRID.seeds)[4]
+  run = grid_runs.runs(GRID.cells, GRID.seeds)[4]
   folder = stand_in_runs.write(run, tmp_path, content)
   with pytest.raises(InputError) as refusal:
     read(GRID, tmp_path)
@@ -272,7 +276,7 @@ def test_a_damaged_result_is_named(tmp_path, content):
      "is no run folder: it holds result.json but no config.gin"),
 ])
 def test_a_foreign_folder_is_named(tmp_path, spoil, said):
-  run = cells.runs(GRID.cells, GRID.seeds)[4]
+  run = grid_runs.runs(GRID.cells, GRID.seeds)[4]
   spoil(stand_in_runs.write(run, tmp_path, stand_in_runs.result({})))
   with pytest.raises(InputError, match=said) as refusal:
     read(GRID, tmp_path)
@@ -280,6 +284,6 @@ def test_a_foreign_folder_is_named(tmp_path, spoil, said):
 
 
 def test_markdown_escapes_bars_and_aligns():
-  sheet = Sheet(["a", "b"], [["x|y", "1"], ["z", "100"]])
-  assert sheets.markdown(sheet) == (
+  sheet = TextTable(["a", "b"], [["x|y", "1"], ["z", "100"]])
+  assert text_tables.markdown(sheet) == (
       "| a    |   b |\n| ---- | --: |\n| x\\|y |   1 |\n| z    | 100 |")

@@ -15,9 +15,9 @@ from source_tree import ROOT
 from torchvision_files import SMALL, dataset_of, made, state_of, written
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import IMAGENET_MEAN, IMAGENET_STD, resnext
-from wsl_extraction.oracle import Oracle
+from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.victims import torchvision
-from wsl_extraction.victims.torchvision import Checkpoint
+from wsl_extraction.victims.torchvision import TorchvisionFile
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ SIZES = [
 def test_answers_as_torch(tmp_path, torch_module, sizes, old):
   answer = torch_module(tmp_path / "x.pth", old, **sizes)
   dataset = dataset_of()
-  victim = made(Checkpoint(path=str(tmp_path / "x.pth"), batch_size=5),
+  victim = made(TorchvisionFile(path=str(tmp_path / "x.pth"), batch_size=5),
                 tmp_path, dataset)
   assert victim.outputs == "logits"
   assert (victim.input_shape, victim.num_classes) == ((32, 40, 3), 3)
@@ -66,7 +66,9 @@ def test_other_numbers_become_float32(tmp_path, torch_module, kind):
   # torch's own module keeps what the rounding to 16 bits has left.
   answer = torch_module(tmp_path / "x.pth", convert=kind, **SMALL, width=16)
   dataset = dataset_of()
-  victim = made(Checkpoint(path=str(tmp_path / "x.pth")), tmp_path, dataset)
+  victim = made(
+    TorchvisionFile(path=str(tmp_path / "x.pth")), tmp_path, dataset
+  )
   np.testing.assert_allclose(
       victim.predict(dataset.train.images), answer(dataset.train.images),
       rtol=0, atol=1e-4)
@@ -75,7 +77,7 @@ def test_other_numbers_become_float32(tmp_path, torch_module, kind):
 def test_images_of_another_range(tmp_path):
   path = written(tmp_path / "x.pth")
   of_bytes, of_floats = dataset_of(), dataset_of(scale=1 / 255)
-  answers = [made(Checkpoint(path=path), tmp_path, dataset).predict(
+  answers = [made(TorchvisionFile(path=path), tmp_path, dataset).predict(
       dataset.train.images) for dataset in (of_bytes, of_floats)]
   np.testing.assert_allclose(*answers, rtol=0, atol=1e-4)
 
@@ -83,41 +85,49 @@ def test_images_of_another_range(tmp_path):
 def test_converted_once_and_found_again(tmp_path, monkeypatch):
   path = written(tmp_path / "x.pth")
   dataset = dataset_of()
-  first = made(Checkpoint(path=path), tmp_path)
+  first = made(TorchvisionFile(path=path), tmp_path)
   (file,) = (tmp_path / "cache" / "victims").iterdir()
   assert file.suffix == ".keras"
-  monkeypatch.setattr(torchvision.pth, "read", None)
-  again = made(Checkpoint(path=path), tmp_path)
+  monkeypatch.setattr(torchvision.torch_checkpoint, "read", None)
+  again = made(TorchvisionFile(path=path), tmp_path)
   np.testing.assert_array_equal(again.predict(dataset.train.images),
                                 first.predict(dataset.train.images))
   assert again.fingerprint == first.fingerprint
   # Where it lies and how it computes are not what it answers.
   moved = pathlib.Path(path).rename(tmp_path / "y.pth")
-  assert made(Checkpoint(path=str(moved), batch_size=1),
+  assert made(TorchvisionFile(path=str(moved), batch_size=1),
               tmp_path).fingerprint == first.fingerprint
 
 
 def test_what_changes_answers_changes_the_fingerprint(tmp_path):
   path = written(tmp_path / "x.pth")
-  victims = [made(Checkpoint(path=path, **changes), tmp_path) for changes in (
-      {}, dict(mean=(0, 0, 0)), dict(std=(1, 1, 1)),
-      dict(precision="mixed_bfloat16"))]
+  victims = [
+    made(TorchvisionFile(path=path, **changes), tmp_path)
+    for changes in (
+      {},
+      dict(mean=(0, 0, 0)),
+      dict(std=(1, 1, 1)),
+      dict(precision="mixed_bfloat16"),
+    )
+  ]
   other = written(tmp_path / "y.pth", **{"fc.bias": np.ones(3, "<f4")})
-  victims.append(made(Checkpoint(path=other), tmp_path))
+  victims.append(made(TorchvisionFile(path=other), tmp_path))
   assert len({victim.fingerprint for victim in victims}) == 5
-  assert made(Checkpoint(path=path, split_groups=False),
+  assert made(TorchvisionFile(path=path, split_groups=False),
               tmp_path).fingerprint == victims[0].fingerprint
 
 
 def test_answers_in_float32_whatever_the_policy(tmp_path):
   path = written(tmp_path / "x.pth")
   images = dataset_of().train.images
-  expected = made(Checkpoint(path=path), tmp_path).predict(images)
+  expected = made(TorchvisionFile(path=path), tmp_path).predict(images)
   keras.config.set_dtype_policy("mixed_bfloat16")
   try:
-    found_again = made(Checkpoint(path=path), tmp_path)
-    converted = made(Checkpoint(path=path), tmp_path / "other")
-    coarse = made(Checkpoint(path=path, precision="mixed_bfloat16"), tmp_path)
+    found_again = made(TorchvisionFile(path=path), tmp_path)
+    converted = made(TorchvisionFile(path=path), tmp_path / "other")
+    coarse = made(
+      TorchvisionFile(path=path, precision="mixed_bfloat16"), tmp_path
+    )
     answers = [victim.predict(images)
                for victim in (found_again, converted, coarse)]
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -134,8 +144,9 @@ import sys, keras, numpy as np
 sys.path.insert(0, sys.argv[1])
 import pathlib
 import torchvision_files
-from wsl_extraction.victims.torchvision import Checkpoint
-victim = torchvision_files.made(Checkpoint(path="x.pth"), pathlib.Path("other"))
+from wsl_extraction.victims.torchvision import TorchvisionFile
+maker = TorchvisionFile(path="x.pth")
+victim = torchvision_files.made(maker, pathlib.Path("other"))
 images = torchvision_files.dataset_of().train.images
 np.save("answers.npy", victim.predict(images))
 print(keras.backend.backend(), victim.fingerprint)
@@ -150,7 +161,7 @@ def test_the_same_on_another_backend(tmp_path):
       [sys.executable, "-c", _PREDICT, str(ROOT / "tests")], text=True,
       env={**os.environ, "KERAS_BACKEND": other, "PYTHONPATH": str(ROOT)},
       timeout=300, cwd=tmp_path, capture_output=True, check=False)
-  victim = made(Checkpoint(path=path), tmp_path)
+  victim = made(TorchvisionFile(path=path), tmp_path)
   assert done.stdout.split() == [other, victim.fingerprint], done.stderr
   np.testing.assert_allclose(
       np.load(tmp_path / "answers.npy"),
@@ -158,7 +169,7 @@ def test_the_same_on_another_backend(tmp_path):
 
 
 def test_it_answers_through_an_oracle(tmp_path):
-  victim = made(Checkpoint(path=written(tmp_path / "x.pth")), tmp_path)
+  victim = made(TorchvisionFile(path=written(tmp_path / "x.pth")), tmp_path)
   oracle = Oracle(victim.predict, outputs=victim.outputs, access="scores",
                   input_shape=victim.input_shape, num_classes=3)
   answered = oracle.query(dataset_of().train.images)
@@ -184,10 +195,10 @@ def test_the_shapes_tell_the_design(tmp_path, sizes):
 
 def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path):
   path = written(tmp_path / "x.pth")
-  first = made(Checkpoint(path=path), tmp_path)
+  first = made(TorchvisionFile(path=path), tmp_path)
   (copy,) = tmp_path.rglob("*.keras")
   copy.write_bytes(copy.read_bytes()[:1000])
-  again = made(Checkpoint(path=path), tmp_path)
+  again = made(TorchvisionFile(path=path), tmp_path)
   images = dataset_of().train.images
   np.testing.assert_array_equal(again.predict(images), first.predict(images))
 
@@ -199,4 +210,4 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path):
 def test_settings_of_a_wrong_type(settings):
   (name,) = settings
   with pytest.raises(InputError, match=f"Checkpoint.{name} is"):
-    Checkpoint(**{"path": "x.pth", **settings})
+    TorchvisionFile(**{"path": "x.pth", **settings})

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from wsl_extraction.data import transfer
-from wsl_extraction.data.preprocess import Augment
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import optimizers, training
 from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
-from wsl_extraction.objectives.objective import Student, Supervised
+from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.training import batches, fit, optimizers
+from wsl_extraction.training.augment import Augment
+from wsl_extraction.training.student import Student
 
 STEPS, EVERY = 12, 5  # so a checkpoint each 4 steps
 
@@ -77,7 +77,7 @@ def make_student(objective, optimizer=OPTIMIZERS["adam"], width=6):
 def make_batches():
   rng = np.random.default_rng(0)
   labeled = rng.normal(size=(10, 4, 4, 1)).astype("float32")
-  return transfer.batches(
+  return batches.by_step(
       {"labeled": labeled, "labels": rng.integers(0, 3, 10).astype("int32"),
        "targets": rng.normal(size=(10, 3)).astype("float32"),
        "revealed": np.ones((10, 3), "uint8")},
@@ -90,8 +90,8 @@ def state(student):
           for variable in [*student.variables, *student.optimizer.variables]]
 
 
-def fit(student, path=None, *callbacks):
-  training.fit(student, make_batches(), STEPS, checkpoint=path,
+def trained(student, path=None, *callbacks):
+  fit.fit(student, make_batches(), STEPS, checkpoint=path,
                checkpoint_every=EVERY, callbacks=callbacks)
   return student
 
@@ -102,14 +102,14 @@ def fit(student, path=None, *callbacks):
     pytest.param("interleaved", "averaged", marks=pytest.mark.slow)])
 def test_training_goes_on_to_the_same_weights(tmp_path, objective, optimizer):
   objective, optimizer = OBJECTIVES[objective], OPTIMIZERS[optimizer]
-  whole = fit(make_student(objective, optimizer))
+  whole = trained(make_student(objective, optimizer))
   path = tmp_path / "checkpoint.npz"
   for steps, kept in ((6, 4), (5, 8)):  # in step 6, then in step 4 + 5
     with pytest.raises(Interruption):
-      fit(make_student(objective, optimizer), path, StopAt(steps))
+      trained(make_student(objective, optimizer), path, StopAt(steps))
     restored = make_student(objective, optimizer)
-    assert training.Checkpoint(path).restore(restored) == kept
-  resumed = fit(make_student(objective, optimizer), path)
+    assert fit.Checkpoint(path).restore(restored) == kept
+  resumed = trained(make_student(objective, optimizer), path)
   assert state(resumed) == state(whole)
   assert state(whole) != state(make_student(objective, optimizer))
 
@@ -117,23 +117,23 @@ def test_training_goes_on_to_the_same_weights(tmp_path, objective, optimizer):
 def test_before_the_first_checkpoint_nothing_is_kept(tmp_path):
   path = tmp_path / "checkpoint.npz"
   with pytest.raises(Interruption):
-    fit(make_student(Supervised()), path, StopAt(3))
+    trained(make_student(Supervised()), path, StopAt(3))
   assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_training_is_only_restored(tmp_path):
   path = tmp_path / "checkpoint.npz"
-  whole = fit(make_student(Supervised()), path)
+  whole = trained(make_student(Supervised()), path)
   written = path.stat().st_mtime_ns
-  again = fit(make_student(Supervised()), path, StopAt(1))
+  again = trained(make_student(Supervised()), path, StopAt(1))
   assert path.stat().st_mtime_ns == written
   for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
 def test_a_checkpoint_changes_no_weights(tmp_path):
-  bare = fit(make_student(Supervised()))
-  kept = fit(make_student(Supervised()), tmp_path / "checkpoint.npz")
+  bare = trained(make_student(Supervised()))
+  kept = trained(make_student(Supervised()), tmp_path / "checkpoint.npz")
   assert state(bare) == state(kept)
 
 
@@ -147,10 +147,10 @@ def test_a_checkpoint_changes_no_weights(tmp_path):
 ], ids=["empty", "1-byte", "half", "1-less", "1-bit", "text"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, spoil):
   path = tmp_path / "checkpoint.npz"
-  fit(make_student(Supervised()), path)
+  trained(make_student(Supervised()), path)
   path.write_bytes(spoil(path.read_bytes()))
   with pytest.raises(InputError, match=r"checkpoint\.npz is damaged") as error:
-    fit(make_student(Supervised()), path)
+    trained(make_student(Supervised()), path)
   assert "delete it" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -159,7 +159,7 @@ def test_a_lone_array_is_no_checkpoint(tmp_path):
   with open(path, "wb") as file:
     np.save(file, np.zeros(3))
   with pytest.raises(InputError, match="is damaged"):
-    fit(make_student(Supervised()), path)
+    trained(make_student(Supervised()), path)
 
 
 @pytest.mark.parametrize("other", [
@@ -169,22 +169,22 @@ def test_a_lone_array_is_no_checkpoint(tmp_path):
 ], ids=["network", "optimizer", "objective"])
 def test_a_checkpoint_of_another_student_is_refused(tmp_path, other):
   path = tmp_path / "checkpoint.npz"
-  fit(other(), path)
+  trained(other(), path)
   student = make_student(Supervised())
   before = state(student)
   with pytest.raises(InputError, match="is of another network"):
-    fit(student, path)
+    trained(student, path)
   assert state(student)[:len(before)] == before
 
 
 def test_a_checkpoint_of_another_backend_is_refused(tmp_path):
   path = tmp_path / "c.npz"
-  fit(make_student(Supervised()), path)
+  trained(make_student(Supervised()), path)
   with np.load(path) as saved:
     arrays = {**saved, "backend": np.array("theano")}
   np.savez(path, **arrays)
   with pytest.raises(InputError, match="was written on theano"):
-    fit(make_student(Supervised()), path)
+    trained(make_student(Supervised()), path)
 
 
 @pytest.mark.parametrize("steps, every, epoch", [
@@ -192,10 +192,10 @@ def test_a_checkpoint_of_another_backend_is_refused(tmp_path):
 def test_epochs_are_the_largest_divisor(steps, every, epoch):
   ends = EpochEnds()
   rng = np.random.default_rng(0)
-  batches = transfer.batches(
+  data = batches.by_step(
       {"labeled": rng.normal(size=(4, 4, 4, 1)).astype("float32"),
        "labels": np.arange(4, dtype="int32") % 3}, steps, 2, 0)
-  training.fit(make_student(Supervised()), batches, steps,
+  fit.fit(make_student(Supervised()), data, steps,
                checkpoint_every=every, callbacks=[ends])
   assert ends.steps == list(range(epoch, steps + 1, epoch))
 
@@ -204,13 +204,13 @@ def test_epochs_are_the_largest_divisor(steps, every, epoch):
                                    {"checkpoint_every": 0}])
 def test_senseless_sizes_are_refused(sizes):
   with pytest.raises(InputError, match="give a whole number"):
-    training.fit(make_student(Supervised()), make_batches(),
+    fit.fit(make_student(Supervised()), make_batches(),
                  **{"steps": STEPS, **sizes})
 
 
 def row_batches(count=10, steps=25, size=4, others=None, seed=3):
   rows = np.arange(count)
-  return transfer.batches({"labeled": rows, "labels": rows + 100}, steps, size,
+  return batches.by_step({"labeled": rows, "labels": rows + 100}, steps, size,
                           seed, others, 3)
 
 

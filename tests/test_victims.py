@@ -8,14 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from wsl_extraction import devices
-from wsl_extraction.data import preprocess
-from wsl_extraction.data.datasets import Dataset, Split
+from wsl_extraction.data.datasets import Dataset
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
-from wsl_extraction.oracle import Oracle
-from wsl_extraction.victims.files import Function, KerasFile, load
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.runtime import devices
+from wsl_extraction.training import augment
+from wsl_extraction.victims.function import Function
+from wsl_extraction.victims.keras_file import KerasFile, load
 from wsl_extraction.victims.trained import Trained
 from wsl_extraction.victims.victim import Surroundings
 
@@ -41,7 +43,7 @@ def recipe(**kwargs):
       "network": functools.partial(
           resnet_v2, depth=8, width=4, batch_norm_momentum=0.5),
       "optimizer": functools.partial(keras.optimizers.SGD, 0.1),
-      "augment": functools.partial(preprocess.Augment, shift=1),
+      "augment": functools.partial(augment.Augment, shift=1),
       "steps": 20, "batch_size": 16, "checkpoint_every": 10, **kwargs})
 
 
@@ -74,7 +76,7 @@ def test_a_trained_victim_learns_and_is_found_again(tmp_path, dataset, parts):
     {"optimizer": functools.partial(keras.optimizers.SGD, 0.05)},
     {"network": functools.partial(
         resnet_v2, depth=8, width=4, batch_norm_momentum=0.6)},
-    {"augment": functools.partial(preprocess.Augment, shift=2)}])
+    {"augment": functools.partial(augment.Augment, shift=2)}])
 def test_another_recipe_is_another_victim(change, dataset, parts):
   def key(made):
     network = made.network(

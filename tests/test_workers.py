@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from image_files import ROOT, refused
-from wsl_extraction.data import workers
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import workers
 
 # Its classes would else have to be importable where elements are made.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -84,7 +84,8 @@ def test_processes_import_no_backend():
   def make(step):
     import sys
 
-    from wsl_extraction.data import encoded, streamed  # noqa: F401
+    from wsl_extraction.data import lazy_datasets  # noqa: F401
+    from wsl_extraction.data.images import lazy_images  # noqa: F401
     return sorted({"keras", "tensorflow", "jax", "torch"} & set(sys.modules))
   assert next(workers.read_ahead(Elements(make), 1)) == []
 
@@ -161,7 +162,7 @@ def test_leaving_early_ends_processes_and_threads():
 
 _PROGRAM = """
 import time
-from wsl_extraction.data import workers
+from wsl_extraction.runtime import workers
 class Elements:
   def __len__(self): return 1000
   def __getitem__(self, step): return bytes(1 << 21)

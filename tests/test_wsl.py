@@ -25,7 +25,7 @@ from torchvision_files import (
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import resnext
 from wsl_extraction.victims import torchvision, wsl
-from wsl_extraction.victims.torchvision import Checkpoint
+from wsl_extraction.victims.torchvision import TorchvisionFile
 from wsl_extraction.victims.wsl import WSL
 
 
@@ -44,14 +44,17 @@ from wsl_extraction.victims.wsl import WSL
     ({"bn1.bias": np.full(16, np.nan, "<f4")}, r"has NaN or infinity in bn1"),
 ])
 def test_another_architecture(tmp_path, changes, match):
-  refused(Checkpoint(path=written(tmp_path / "x.pth", **changes)), tmp_path,
-          match)
+  refused(
+    TorchvisionFile(path=written(tmp_path / "x.pth", **changes)),
+    tmp_path,
+    match,
+  )
 
 
 def test_counters_of_batches_are_ignored(tmp_path):
   path = written(tmp_path / "x.pth",
                  **{"bn1.num_batches_tracked": np.array(5, "<i8")})
-  made(Checkpoint(path=path), tmp_path)
+  made(TorchvisionFile(path=path), tmp_path)
 
 
 @pytest.mark.parametrize("given, match", [
@@ -61,19 +64,19 @@ def test_counters_of_batches_are_ignored(tmp_path):
     (dict(depth=12), "there is no network of depth 12")])
 def test_a_design_that_is_given_must_fit(tmp_path, given, match):
   path = written(tmp_path / "x.pth")
-  refused(Checkpoint(path=path, **given), tmp_path, match)
-  made(Checkpoint(path=path, **SMALL), tmp_path)
+  refused(TorchvisionFile(path=path, **given), tmp_path, match)
+  made(TorchvisionFile(path=path, **SMALL), tmp_path)
 
 
 @pytest.mark.parametrize("name, match", [("classes", "imagenet, number, any"),
                                          ("precision", "float32, mixed_bf")])
 def test_settings_that_cannot_be(name, match):
   with pytest.raises(InputError, match=f"Checkpoint.{name} is 'x'.*{match}"):
-    Checkpoint(path="x.pth", **{name: "x"})
+    TorchvisionFile(path="x.pth", **{name: "x"})
 
 
 def test_data_of_another_kind(tmp_path):
-  make = Checkpoint(path=written(tmp_path / "x.pth"))
+  make = TorchvisionFile(path=written(tmp_path / "x.pth"))
   refused(make, tmp_path, "of 3 channels, those of the data set have 1",
           dataset_of(channels=1))
   four = dataset_of("abcd")
@@ -100,7 +103,7 @@ def test_weights_for_imagenet_need_its_classes(tmp_path):
   path = written(tmp_path / "x.pth", **{
       "fc.weight": np.ones((1000, 512), "<f4"),
       "fc.bias": np.ones(1000, "<f4")})
-  make = Checkpoint(path=path, classes="imagenet")
+  make = TorchvisionFile(path=path, classes="imagenet")
   names = synsets()
   made(make, tmp_path, dataset_of(names))
   numbers = dataset_of(map(str, range(1000)))
@@ -139,8 +142,10 @@ class TestWSL:
 
 def test_no_licence_is_none(tmp_path):
   path = written(tmp_path / "x.pth")
-  assert made(Checkpoint(path=path), tmp_path).licence == ""
-  assert made(Checkpoint(path=path, licence="mine"), tmp_path).licence == "mine"
+  assert made(TorchvisionFile(path=path), tmp_path).licence == ""
+  assert (
+    made(TorchvisionFile(path=path, licence="mine"), tmp_path).licence == "mine"
+  )
 
 
 class _Command:
@@ -152,7 +157,7 @@ class _Command:
     return os.system, (f"touch {self.mark}",)
 
 
-@pytest.mark.parametrize("make", [Checkpoint, WSL])
+@pytest.mark.parametrize("make", [TorchvisionFile, WSL])
 @pytest.mark.parametrize("write", [pickles.write_old, pickles.write_zip])
 def test_code_is_refused_and_not_run(tmp_path, make, write):
   mark = tmp_path / "ran"
@@ -171,4 +176,4 @@ def test_files_that_cannot_be(tmp_path, damage, match, old):
   path = tmp_path / "x.pth"
   written(path, old=old)
   damage(path)
-  refused(Checkpoint(path=str(path)), tmp_path, match)
+  refused(TorchvisionFile(path=str(path)), tmp_path, match)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import pickles
-from wsl_extraction.data.datasets import Dataset, Split
+from wsl_extraction.data.datasets import Dataset
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import resnext
 from wsl_extraction.victims import torchvision

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from wsl_extraction.attacks.attack import Surroundings
-from wsl_extraction.attacks.functional import Functional
+from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.oracle import Access, Ledger, Oracle
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.reveals import Access
 
 D, H, C = 20, 12, 4
 

@@ -1,6 +1,6 @@
 """Extraction of neural networks behind a query interface, and its limits."""
 
-from wsl_extraction import devices
+from wsl_extraction.runtime import devices
 
 __version__ = "0.1.0"
 

@@ -6,6 +6,7 @@ error says what, where, and what to do), 130 interrupted, 1 a defect.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -20,8 +21,8 @@ import gin
 from absl import flags
 
 import wsl_extraction
-from wsl_extraction import devices
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import devices
 
 FLAGS = flags.FLAGS
 
@@ -208,8 +209,15 @@ def _bind(binding: str, imports: Sequence[str]) -> None:
 
 
 def built(configurable):
-  """Constructs a configured object; what is wrong becomes an `InputError`."""
+  """Constructs a configured object; what is wrong becomes an `InputError`.
+
+  Args:
+    configurable: A class, as the gin files and bindings configure it.
+  """
   try:
+    # Without a binding of its own gin does not know it.
+    with contextlib.suppress(ValueError):
+      configurable = gin.get_configurable(configurable)
     return configurable()
   except InputError as error:  # says all; gin adds where it was called
     raise InputError(str(error).split("\n  In call to")[0]) from error

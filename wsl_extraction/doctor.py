@@ -23,8 +23,9 @@ from typing import Any
 
 from absl import flags
 
-from wsl_extraction import cli, devices, files
+from wsl_extraction import cli
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import devices, files
 
 # Package: the module that shows that it is there, where it has another name.
 _VERSIONS = {
@@ -57,14 +58,14 @@ def define_flags() -> None:
 def main() -> None:
   """Prints what was found; ends with status 2 where no run is possible."""
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction.report import machine, runs
+  from wsl_extraction.report import machine_page, run_folder
 
   facts = examined(flags.FLAGS.data_dir)
   if flags.FLAGS.output:
-    with files.whole(flags.FLAGS.output) as temporary:
+    with files.atomic_write(flags.FLAGS.output) as temporary:
       temporary.write_text(
-          runs.json_text(facts, indent=2) + "\n", encoding="utf-8")
-  cli.show(machine.page(facts))
+          run_folder.json_text(facts, indent=2) + "\n", encoding="utf-8")
+  cli.show(machine_page.page(facts))
   if facts["problems"]:
     raise SystemExit(2)
 
@@ -150,17 +151,18 @@ def _usable_cores() -> int | None:
 
 
 def _data(data_dir: str | None) -> dict[str, Any]:
-  from wsl_extraction.data import found, images
+  from wsl_extraction.data import prepared_index
+  from wsl_extraction.data.images import decode
 
-  folder = found.folder(data_dir)
+  folder = prepared_index.folder(data_dir)
   facts = {
       "embedded": [name for name, package in _EMBEDDED.items()
                    if importlib.util.find_spec(package)],
-      "folder": images.printable(folder), "problem": "", "prepared": []}
+      "folder": decode.printable(folder), "problem": "", "prepared": []}
   try:
     facts["prepared"] = [
         {**dataclasses.asdict(one), "needs_tensorflow": one.needs_tensorflow}
-        for one in found.below(folder)]
+        for one in prepared_index.list_prepared(folder)]
   except InputError as error:
     facts["problem"] = str(error)
   return facts
@@ -168,7 +170,7 @@ def _data(data_dir: str | None) -> dict[str, Any]:
 
 def _place(name: str, find) -> dict[str, Any]:
   """A folder to write into: where, why not ("" if it can), bytes free."""
-  from wsl_extraction.data import images
+  from wsl_extraction.data.images import decode
 
   try:
     path = find()
@@ -184,8 +186,8 @@ def _place(name: str, find) -> dict[str, Any]:
     with tempfile.TemporaryFile(dir=existing) as file:
       file.write(b"0")
   except OSError as error:
-    problem = images.reason(error)
-  return {"name": name, "path": images.printable(path), "problem": problem,
+    problem = decode.reason(error)
+  return {"name": name, "path": decode.printable(path), "problem": problem,
           "free": free}
 
 

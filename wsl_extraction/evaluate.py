@@ -39,10 +39,10 @@ def main() -> None:
   _adopt_run()
   cli.start()
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction import devices, files
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.report import callbacks, runs, tables
-  from wsl_extraction.victims import files as models
+  from wsl_extraction.report import run_folder, run_table, training_log
+  from wsl_extraction.runtime import devices, files
+  from wsl_extraction.victims import keras_file as models
 
   path = flags.FLAGS.surrogate
   experiment = experiments.configured()
@@ -51,27 +51,27 @@ def main() -> None:
   models.check_fit(surrogate, path, dataset.input_shape, dataset.num_classes)
   victim = experiments.make_victim(
       experiment, dataset, parts,
-      lambda *size: [callbacks.Progress("victim", *size)])
+      lambda *size: [training_log.Progress("victim", *size)])
   result = {"surrogate_file": path, **devices.describe(),
             "dataset": {"name": dataset.name,
                         "fingerprint": dataset.fingerprint,
                         "test": len(parts.test)},
             "victim": victim.fingerprint, **_attacked(path),
             **experiments.examine(surrogate, victim, parts.test)}
-  text = runs.json_text(result, indent=2) + "\n"
+  text = run_folder.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
-    with files.whole(flags.FLAGS.output) as temporary:
+    with files.atomic_write(flags.FLAGS.output) as temporary:
       temporary.write_text(text)
-  cli.show(tables.result_table(json.loads(text)))
+  cli.show(run_table.result_table(json.loads(text)))
 
 
 def _attacked(surrogate: str) -> dict[str, str]:
   """The victim of the run that made the surrogate, if it is known."""
-  from wsl_extraction.report import runs
+  from wsl_extraction.report import run_folder
 
   if not flags.FLAGS.workdir:
     return {}
-  run = runs.RunFolder(flags.FLAGS.workdir)
+  run = run_folder.RunFolder(flags.FLAGS.workdir)
   result = run.read_json("result.json")
   if not result or pathlib.Path(surrogate) != run.surrogate:
     return {}
@@ -83,9 +83,9 @@ def _precision(folder: pathlib.Path) -> list[str]:
 
   A victim that is trained in another precision is another one.
   """
-  from wsl_extraction.report import runs
+  from wsl_extraction.report import run_folder
 
-  result = runs.RunFolder(folder).read_json("result.json") or {}
+  result = run_folder.RunFolder(folder).read_json("result.json") or {}
   name = result.get("precision")
   return [f"Experiment.precision = {name!r}"] if name else []
 

@@ -9,26 +9,31 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import gin
 import keras
 import numpy as np
 
-from wsl_extraction import cli, devices, distribution, metrics
+from wsl_extraction import cli
 from wsl_extraction.attacks.attack import Attack
-from wsl_extraction.data import datasets, labels
-from wsl_extraction.data.datasets import Dataset, Examples, Parts, Split
-from wsl_extraction.data.encoding import Encoding
+from wsl_extraction.data import datasets
+from wsl_extraction.data.datasets import Dataset, Examples
+from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Access, Ledger, Oracle, Response
-from wsl_extraction.placement import ONE_DEVICE, Placement
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.oracle import response_store
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.response_codec import ResponseCodec
+from wsl_extraction.oracle.reveals import Access
 from wsl_extraction.report import progress
+from wsl_extraction.runtime import devices, distribution
+from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
 from wsl_extraction.victims import victim as victims
 from wsl_extraction.victims.victim import Victim
 
 _EXAMINED = 1024
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
   """Who attacks whom, with what data, through which window, at what cost.
@@ -36,8 +41,8 @@ class Experiment:
   Attributes:
     dataset: The name of a data set, or a path; see `datasets.load`.
     split: How it is divided between victim, adversary and test.
-    victim: Makes the victim: `trained.Trained`, `files.KerasFile` or
-      `files.Function`.
+    victim: Makes the victim: `trained.Trained`, `keras_file.KerasFile` or
+      `function.Function`.
     attack: The attack.
     access: What the oracle reveals: label, label_score, top_k, scores, logits.
     k: At top_k, how many classes.
@@ -121,7 +126,7 @@ class Experiment:
         cannot be divided among the devices.
     """
     oracle = self.check_oracle(dataset)
-    Encoding(self.access, self.k, dataset.num_classes, self.response_dtype)
+    ResponseCodec(self.access, self.k, dataset.num_classes, self.response_dtype)
     if self.transfer_set and not pathlib.Path(self.transfer_set).is_file():
       raise InputError(f"there is no transfer set {self.transfer_set}; write "
                        "it with `python -m wsl_extraction.label`")
@@ -173,16 +178,19 @@ class Experiment:
     """
     with contextlib.ExitStack() as stack:
       store = stack.enter_context(self.store(path, victim, dataset))
-      ledger = labels.resumed_ledger(self.budget, store)
+      ledger = response_store.resumed_ledger(self.budget, store)
       oracle = self.oracle(victim, ledger)
       if self.transfer_set:
         paid = stack.enter_context(
             self.store(self.transfer_set, victim, dataset))
-        outside = labels.recorded(
-            self.oracle(victim, labels.resumed_ledger(None, paid)), paid, keys)
+        outside = response_store.recorded(
+          self.oracle(victim, response_store.resumed_ledger(None, paid)),
+          paid,
+          keys,
+        )
         oracle = oracle.relayed(
             lambda images: _charged(ledger, outside, images))
-      yield labels.recorded(oracle, store, keys)
+      yield response_store.recorded(oracle, store, keys)
 
   @contextlib.contextmanager
   def overheard(self, path: str | os.PathLike, facts: Mapping[str, Any],
@@ -207,7 +215,7 @@ class Experiment:
           lambda images: store.read(keys(images)))
 
   def store(self, path: str | os.PathLike, victim: Victim,
-            dataset: Dataset) -> labels.LabelStore:
+            dataset: Dataset) -> response_store.ResponseStore:
     """Opens the responses at `path`, which must be of this experiment."""
     path = pathlib.Path(path)
     identity = {
@@ -218,7 +226,7 @@ class Experiment:
         "data set": dataset.fingerprint}
     new = not path.exists()
     try:
-      return labels.LabelStore(path, identity, self.response_dtype)
+      return response_store.ResponseStore(path, identity, self.response_dtype)
     except InputError:
       # What SQLite makes of a new file on a full disk.
       if new and path.is_file() and not path.stat().st_size:

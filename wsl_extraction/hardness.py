@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import gin
 from absl import flags
 
-from wsl_extraction import cli, files
+from wsl_extraction import cli
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 if TYPE_CHECKING:
-  from wsl_extraction.report.runs import RunFolder
-  from wsl_extraction.theorems.theorem import Findings, Rows, Theorem
+  from wsl_extraction.report.run_folder import RunFolder
+  from wsl_extraction.theorems.theorem import Rows, Theorem, TheoremReport
 
 
 def define_flags() -> None:
@@ -42,12 +43,12 @@ def main() -> None:
   folder = cli.results_folder()
   cli.start()
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction.report import runs
+  from wsl_extraction.report import run_folder
   from wsl_extraction.theorems.theorem import Hardness
 
   cli.configure(flags.FLAGS.gin_file, flags.FLAGS.gin_bindings)
   theorem = cli.built(Hardness).theorem
-  with runs.RunFolder(folder) as run:
+  with run_folder.RunFolder(folder) as run:
     run.prepare(gin.config_str())
     rows = _measured(theorem, run)
     text = _publish(theorem.findings(rows), rows, run)
@@ -77,20 +78,20 @@ def _measured(theorem: Theorem, run: RunFolder) -> Rows:
   return rows
 
 
-def _publish(findings: Findings, rows: Rows, run: RunFolder) -> str:
-  from wsl_extraction.report import curves, sheets
+def _publish(findings: TheoremReport, rows: Rows, run: RunFolder) -> str:
+  from wsl_extraction.report import curves, text_tables
 
   text = "\n\n".join([
       f"# {findings.title}",
-      *(f"## {name}\n\n{sheets.markdown(sheet)}"
+      *(f"## {name}\n\n{text_tables.markdown(sheet)}"
         for name, sheet in findings.sheets.items() if sheet.rows),
       textwrap.fill(findings.notes, 80)]) + "\n"
   for table, found in rows.items():
-    run.write_text(f"{table}.csv", sheets.csv_text(list(found[0]), found))
+    run.write_text(f"{table}.csv", text_tables.csv_text(list(found[0]), found))
   run.write_text("table.md", text)
   for name, panels in findings.plots.items():
     for file, content in curves.drawn(name, findings.title, panels):
-      with files.whole(run.path / file) as path:
+      with files.atomic_write(run.path / file) as path:
         path.write_bytes(content)
   return text
 

@@ -50,10 +50,11 @@ def main() -> None:
   cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.data import labels
-  from wsl_extraction.report import callbacks, cells
+  from wsl_extraction.oracle import response_store
+  from wsl_extraction.report import training_log
+  from wsl_extraction.report.grids import grid_runs
 
-  index, count = cells.parsed_shard(flags.FLAGS.shard)
+  index, count = grid_runs.parsed_shard(flags.FLAGS.shard)
   experiment = experiments.configured()
   dataset, parts = experiment.data()
   experiment.check_oracle(dataset)
@@ -65,7 +66,7 @@ def main() -> None:
                      f"{len(parts.pool)}, or raise Split.pool")
   victim = experiments.make_victim(
       experiment, dataset, parts,
-      lambda *size: [callbacks.Progress("victim", *size)])
+      lambda *size: [training_log.Progress("victim", *size)])
   output = pathlib.Path(output).expanduser()
   new = not output.exists()
   with (experiments.without_traces(output),
@@ -73,7 +74,7 @@ def main() -> None:
     try:
       # Together: otherwise the answers of other processes would fall between.
       with store.unchanged():
-        ledger = labels.resumed_ledger(flags.FLAGS.budget, store)
+        ledger = response_store.resumed_ledger(flags.FLAGS.budget, store)
         missing = store.missing(parts.pool.keys)
       total, answered, rows = _share(
           missing, len(parts.pool), ledger.left, index - 1, count)

@@ -40,23 +40,24 @@ from collections.abc import Iterator, Sequence
 import gin
 from absl import flags
 
-from wsl_extraction import cli, devices, files
+from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import (
-    cells,
-    grid_report,
-    grids,
-    outcomes,
-    progress,
-    search_report,
-    searches,
+from wsl_extraction.report import progress
+from wsl_extraction.report.grids import (
+  grid,
+  grid_report,
+  grid_results,
+  grid_runs,
+  search,
+  search_report,
 )
-from wsl_extraction.report.cells import Run
-from wsl_extraction.report.outcomes import Outcomes
-from wsl_extraction.report.reports import Report
-from wsl_extraction.report.runs import RunFolder
+from wsl_extraction.report.grids.grid_results import GridResults
+from wsl_extraction.report.grids.grid_runs import Run
+from wsl_extraction.report.grids.table_files import TableFiles
+from wsl_extraction.report.run_folder import RunFolder
+from wsl_extraction.runtime import devices, files
 
-Plan = grids.Grid | searches.Search
+Plan = grid.Grid | search.Search
 
 
 def define_flags() -> None:
@@ -82,9 +83,9 @@ def main() -> None:
                      "Grid.seeds")
   root = cli.results_folder()
   plan = _plan()
-  planned = cells.runs(plan.cells, plan.seeds)
+  planned = grid_runs.runs(plan.cells, plan.seeds)
   mine = _share(plan)
-  found = Outcomes.read(planned, root)
+  found = GridResults.read(planned, root)
   if flags.FLAGS.dry_run:
     _check(planned, root, [])
     cli.show(_report(plan, found).text)
@@ -92,7 +93,7 @@ def main() -> None:
   missing = [run for run in mine if run not in found]
   _check(planned, root, missing)
   failed, left = _run_all(missing, root, len(found) > 0)
-  found = Outcomes.read(planned, root, failed)
+  found = GridResults.read(planned, root, failed)
   _publish(_report(plan, found), root)
   if left:
     print(f"{left} of {len(missing)} runs were left to another process that "
@@ -105,11 +106,11 @@ def main() -> None:
         "command again when they are mended")
 
 
-def _publish(report: Report, root: pathlib.Path) -> None:
+def _publish(report: TableFiles, root: pathlib.Path) -> None:
   made = list(report.files())  # before a part is shown that may stay alone
   cli.show(report.text)
   for name, content in made:
-    with files.whole(root / name) as path:
+    with files.atomic_write(root / name) as path:
       path.write_bytes(content)
 
 
@@ -121,7 +122,7 @@ def _plan() -> Plan:
     _check_binding(binding, "\n".join([gin.config_str(), *bindings]))
   cli.configure(flags.FLAGS.gin_file, bindings)
   described = [
-      kind for kind in (grids.Grid, searches.Search)
+      kind for kind in (grid.Grid, search.Search)
       if re.search(rf"^([\w./]+\.)?{kind.__name__}\.\w+ =", gin.config_str(),
                    re.MULTILINE)]
   if len(described) != 1:
@@ -129,8 +130,8 @@ def _plan() -> Plan:
         f"{'more than one table is' if described else 'no table is'} "
         "described; give the --gin_file of one, such as "
         "gin/tables/mnist5k.gin")
-  plan = cli.built(gin.get_configurable(described[0]))
-  cells.Settings.parse("--run_bindings", flags.FLAGS.run_bindings)
+  plan = cli.built(described[0])
+  grid_runs.GinSettings.parse("--run_bindings", flags.FLAGS.run_bindings)
   own = plan.overrides
   own = [own] if isinstance(own, str) else [*own]
   return dataclasses.replace(plan, overrides=own + flags.FLAGS.run_bindings)
@@ -150,12 +151,12 @@ def _check_binding(binding: str, table: str) -> None:
 
 def _share(plan: Plan) -> list[Run]:
   """The runs that fall to this process."""
-  return cells.share(plan.cells, plan.seeds,
-                     *cells.parsed_shard(flags.FLAGS.shard))
+  return grid_runs.share(plan.cells, plan.seeds,
+                     *grid_runs.parsed_shard(flags.FLAGS.shard))
 
 
-def _report(plan: Plan, found: Outcomes) -> Report:
-  if isinstance(plan, searches.Search):
+def _report(plan: Plan, found: GridResults) -> TableFiles:
+  if isinstance(plan, search.Search):
     return search_report.report(plan, found)
   return grid_report.report(plan, found)
 
@@ -235,7 +236,7 @@ def _run_all(missing: Sequence[Run], root: pathlib.Path,
   left_alone = 0
   seconds: dict[str, list[float]] = {}
   for done, run in enumerate(missing):
-    if outcomes.is_anothers(run, root):
+    if grid_results.taken_by_other_process(run, root):
       left_alone += 1
       continue
     left = _seconds_left(missing[done:], seconds)
@@ -249,7 +250,9 @@ def _run_all(missing: Sequence[Run], root: pathlib.Path,
     if not status:
       seconds.setdefault(run.cell.row, []).append(time.monotonic() - start)
       continue
-    if outcomes.is_anothers(run, root):  # which was first after all
+    if grid_results.taken_by_other_process(
+      run, root
+    ):  # which was first after all
       left_alone += 1
       continue
     failed.append(run)

@@ -27,19 +27,21 @@ import gin
 from absl import flags
 
 import wsl_extraction
-from wsl_extraction import cli, devices, distribution
+from wsl_extraction import cli
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import devices, distribution
 
 if TYPE_CHECKING:
   import pathlib
 
   from wsl_extraction.attacks.attack import Extraction
-  from wsl_extraction.data.datasets import Dataset, Parts
+  from wsl_extraction.data.datasets import Dataset
+  from wsl_extraction.data.split import Parts
   from wsl_extraction.experiment import Experiment
-  from wsl_extraction.hosts.hosts import Hosts
-  from wsl_extraction.oracle import Oracle
-  from wsl_extraction.placement import Placement
-  from wsl_extraction.report.runs import RunFolder
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.report.run_folder import RunFolder
+  from wsl_extraction.runtime.hosts.hosts import Hosts
+  from wsl_extraction.runtime.placement import Placement
   from wsl_extraction.victims.victim import Victim
 
 def define_flags() -> None:
@@ -82,10 +84,10 @@ def main() -> None:
 
 def _hosts() -> Hosts:
   """Meets the other processes, if there are any."""
-  from wsl_extraction.hosts import meeting
+  from wsl_extraction.runtime.hosts import meeting
 
   given = cli.FLAGS
-  hosts = meeting.Members.of(
+  hosts = meeting.Rendezvous.of(
       given.coordinator_address, given.num_processes, given.process_id,
       given.multihost, given.initialization_timeout)
   if hosts.count > 1:
@@ -96,7 +98,7 @@ def _hosts() -> Hosts:
 def _train(folder: pathlib.Path, hosts: Hosts) -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.report import runs, tables
+  from wsl_extraction.report import run_folder, run_table
 
   start = time.monotonic()
   experiment = experiments.configured()
@@ -105,9 +107,9 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
   config = gin.config_str()
   _agree(hosts, config)
   if not hosts.first:
-    _follow(experiment, runs.RunFolder(folder), hosts, placement)
+    _follow(experiment, run_folder.RunFolder(folder), hosts, placement)
     return
-  with runs.RunFolder(folder) as run:
+  with run_folder.RunFolder(folder) as run:
     # A folder of another configuration is refused before any work, a new one
     # is made only when there is something to put into it.
     result = None
@@ -118,14 +120,14 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
         result = run.read_json("result.json")
     if hosts.share(result is None):
       result = _extract(experiment, run, config, start, hosts, placement)
-    cli.show(f"{tables.result_table(result)}\n\n{run.path}")
+    cli.show(f"{run_table.result_table(result)}\n\n{run.path}")
 
 
 def _agree(hosts: Hosts, config: str) -> None:
   """Makes sure that all processes have the configuration of process 0."""
-  from wsl_extraction.report import configs
+  from wsl_extraction.report import gin_diff
 
-  difference = configs.first_difference(hosts.share(config), config)
+  difference = gin_diff.first_difference(hosts.share(config), config)
   if difference:
     name, theirs, ours = difference
     raise InputError(
@@ -155,7 +157,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.report import callbacks
+  from wsl_extraction.report import training_log
 
   begun = [path for path in (run.checkpoint, run.asked, *run.round_files())
            if path.exists()]
@@ -167,11 +169,11 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   experiment.check(dataset, parts, placement)
   victim = experiments.make_victim(
       experiment, dataset, parts,
-      lambda *size: [callbacks.Progress("victim", *size)])
+      lambda *size: [training_log.Progress("victim", *size)])
   with experiments.without_traces(run.path):
     new = not run.config.exists()
     run.prepare(config)
-    earlier = sum(map(callbacks.recorded_seconds, (
+    earlier = sum(map(training_log.recorded_seconds, (
         run.metrics, *run.path.glob("round_*.jsonl"))))
     oracle = None
     try:
@@ -196,21 +198,28 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
 def _examined(experiment: Experiment, run: RunFolder, extraction: Extraction,
               dataset: Dataset, parts: Parts, victim: Victim) -> dict[str, Any]:
   """Scores and saves the surrogate; gives what there is to say of it."""
-  from wsl_extraction import certification, files
+  import numpy as np
+
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.oracle import Access
+  from wsl_extraction.equivalence import certify, domains
+  from wsl_extraction.oracle.reveals import Access
   from wsl_extraction.report import progress
+  from wsl_extraction.runtime import files
 
   figures = experiments.examine(extraction.surrogate, victim, parts.test)
-  with files.whole(run.surrogate) as path:
+  with files.atomic_write(run.surrogate) as path:
     extraction.surrogate.save(path)
   run.write_text("operative.gin", gin.operative_config_str())
   result = _result(experiment, extraction, dataset, parts, victim)
-  if not experiment.attack.asks_pool:
-    # It computed the victim's weights, so it is held against them.
-    result["proof"] = certification.proved(
-        extraction.surrogate, victim, dataset,
+  if victim.weights is not None and extraction.weights is not None:
+    low, high = map(float, dataset.value_range)
+    size = victim.weights.dimension
+    proof = certify.certify(
+        victim.weights, extraction.weights,
+        domains.Box(np.full(size, low), np.full(size, high)),
         centred=experiment.access != Access.LOGITS, report=progress.Stages())
+    result["proof"] = {"least": proof.lower, "most": proof.upper,
+                       "seconds": proof.seconds}
   return result | figures
 
 
@@ -218,15 +227,15 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
             parts: Parts, oracle: Oracle,
             placement: Placement) -> Extraction:
   from wsl_extraction.attacks.attack import Surroundings
-  from wsl_extraction.report import callbacks, progress
+  from wsl_extraction.report import progress, training_log
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
-    shown = callbacks.Progress(name, *size)
+    shown = training_log.Progress(name, *size)
     if name != "surrogate":
       path = run.path / f"{name.split('/')[0].replace(' ', '_')}.jsonl"
-      return [callbacks.MetricsFile(path), shown]
-    return [callbacks.MetricsFile(run.metrics),
-            callbacks.TensorBoard(run.events), shown]
+      return [training_log.MetricsFile(path), shown]
+    return [training_log.MetricsFile(run.metrics),
+            training_log.TensorBoard(run.events), shown]
 
   surroundings = Surroundings(
       value_range=dataset.value_range, folder=run.path,
@@ -238,7 +247,7 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
 
 def _read(batches: Any) -> Any:
   """Reads batches of images that are files still."""
-  from wsl_extraction.data import workers
+  from wsl_extraction.runtime import workers
 
   return workers.read_ahead(batches, cli.FLAGS.workers)
 

@@ -14,8 +14,11 @@ import numpy as np
 
 from wsl_extraction.data.datasets import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import Access, AccessDenied, Oracle
-from wsl_extraction.placement import ONE_DEVICE, Placement
+from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response import AccessDenied
+from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
 
 
 class Status(enum.Enum):
@@ -35,12 +38,14 @@ class Extraction:
     queries: The rows that the oracle charged for it.
     status: How the attack ended.
     notes: What else there is to say, by name; goes into `result.json`.
+    weights: The network that the surrogate is, where it was computed.
   """
 
   surrogate: keras.Model
   queries: int
   status: Status
   notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  weights: ReluNetwork | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 
-from wsl_extraction.data import images
 from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 
 _MOST_CLASSES = 100_000
@@ -59,7 +59,7 @@ def read_npz(path: str) -> Dataset:
     InputError: The file is missing or damaged, a key is missing, or an array
       is not as described; the key, and the index of a bad image, are named.
   """
-  where = images.printable(path)
+  where = decode.printable(path)
   arrays = _members(pathlib.Path(path).expanduser(), where)
   keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
   train = _examples(arrays, *keys, where)
@@ -90,7 +90,7 @@ def _members(path: pathlib.Path, where: str) -> dict[str, np.ndarray]:
   try:
     with zipfile.ZipFile(path) as archive:
       size = sum(member.file_size for member in archive.infolist())
-    images.check_memory(size, where)
+    decode.check_memory(size, where)
     arrays = {}
     with np.load(path, allow_pickle=False) as stored:
       for name in known:
@@ -99,14 +99,14 @@ def _members(path: pathlib.Path, where: str) -> dict[str, np.ndarray]:
     if not {"x", "x_train"} & set(arrays):
       raise InputError(
           f"{where} has no array x or x_train; it holds"
-          f" {', '.join(map(images.printable, stored.files)) or 'nothing'}:"
+          f" {', '.join(map(decode.printable, stored.files)) or 'nothing'}:"
           " save it with x and y, or x_train, y_train, x_test and y_test")
     return arrays
   except InputError:
     raise
   except OSError as error:
     raise InputError(
-        f"cannot read {where}: {images.reason(error)}; check its name and"
+        f"cannot read {where}: {decode.reason(error)}; check its name and"
         " permissions") from error
   except ValueError as error:
     if "pickle" not in str(error).lower():
@@ -121,7 +121,7 @@ def _members(path: pathlib.Path, where: str) -> dict[str, np.ndarray]:
 
 def _damaged(where: str, error: Exception) -> InputError:
   return InputError(
-      f"{where} is damaged or no .npz file ({images.reason(error)}); write it"
+      f"{where} is damaged or no .npz file ({decode.reason(error)}); write it"
       " again with numpy.savez")
 
 

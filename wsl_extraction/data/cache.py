@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from wsl_extraction import files
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 # Part of every fingerprint; to be changed when decoding gives other pixels.
 _VERSION = "1"
@@ -62,7 +62,7 @@ def save(
   if seconds < _SLOW_SECONDS or size > _LARGEST_BYTES:
     return
   try:
-    with files.whole(_path(name, key)) as path:
+    with files.atomic_write(_path(name, key)) as path:
       np.savez(path, **arrays)
   except InputError:
     pass

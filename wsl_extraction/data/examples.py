@@ -8,7 +8,7 @@ import hashlib
 
 import numpy as np
 
-from wsl_extraction.data.encoded import Encoded
+from wsl_extraction.data.images.lazy_images import LazyImages
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Examples:
     labels: `[n]` int32 class numbers, or None.
   """
 
-  images: np.ndarray | Encoded
+  images: np.ndarray | LazyImages
   labels: np.ndarray | None = None
 
   def __len__(self) -> int:
@@ -43,7 +43,7 @@ class Examples:
     Equal exactly when dtype, shape and bytes of two images are equal; labels
     play no part. Of images in files, see `Encoded.keys`.
     """
-    if isinstance(self.images, Encoded):
+    if isinstance(self.images, LazyImages):
       return self.images.keys
     kind = f"{self.images.dtype.str}{self.images.shape[1:]}".encode()
     start = hashlib.blake2b(kind, digest_size=16)
@@ -92,7 +92,7 @@ class Dataset:
     for part in (self.train, self.test):
       arrays = (None, None) if part is None else (part.images, part.labels)
       for array in arrays:
-        if isinstance(array, Encoded):
+        if isinstance(array, LazyImages):
           array = np.frombuffer(b"".join(array.keys), np.uint8)
         known = np.empty(0) if array is None else np.ascontiguousarray(array)
         digest.update(f"{known.dtype.str}{known.shape}".encode())

@@ -16,7 +16,13 @@ import keras
 from keras import layers
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import parts
+from wsl_extraction.networks.layers import (
+    centred,
+    check,
+    check_depth,
+    layer_seed,
+    logits,
+)
 
 # Depth: blocks a stage, of the networks for ImageNet.
 _FOUR_STAGES = {
@@ -89,12 +95,12 @@ def resnet_v2(
   """
   design = _design(depth)
   width = design.width if width is None else width
-  parts.check("resnet_v2", input_shape, num_classes, width, value_range,
+  check("resnet_v2", input_shape, num_classes, width, value_range,
               batch_norm_momentum)
   stem = _fitting_stem(input_shape[:2], stem, len(design.blocks))
   make = _Layers(batch_norm_momentum, seed)
   images = keras.Input(tuple(input_shape), name="images")
-  x = _STEM_LAYERS[stem](make, parts.centred(images, value_range), width)
+  x = _STEM_LAYERS[stem](make, centred(images, value_range), width)
   for stage, blocks in enumerate(design.blocks):
     last = stage == len(design.blocks) - 1
     for block in range(1, blocks + 1):
@@ -103,8 +109,8 @@ def resnet_v2(
       x = design.block(make, x, width * 2**stage, stride, label)
   x = make.norm_relu(x, "post")
   x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-  initial = keras.initializers.GlorotUniform(parts.layer_seed(seed, "logits"))
-  return keras.Model(images, parts.logits(x, num_classes, initial),
+  initial = keras.initializers.GlorotUniform(layer_seed(seed, "logits"))
+  return keras.Model(images, logits(x, num_classes, initial),
                      name=name or f"resnet_v2_{depth}")
 
 
@@ -127,7 +133,7 @@ class _Layers:
     padding = "same" if stride == 1 else "valid"
     if stride > 1 and kernel > 1:
       x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    initial = keras.initializers.HeNormal(parts.layer_seed(self.seed, name))
+    initial = keras.initializers.HeNormal(layer_seed(self.seed, name))
     return layers.Conv2D(
         filters, kernel, strides=stride, padding=padding, use_bias=bias,
         kernel_initializer=initial, name=name)(x)
@@ -195,7 +201,7 @@ class _Design:
 
 
 def _design(depth: int) -> _Design:
-  parts.check_depth("resnet_v2", depth, _is_valid, _SHALLOWEST)
+  check_depth("resnet_v2", depth, _is_valid, _SHALLOWEST)
   if depth in _FOUR_STAGES:
     block = _basic if depth < 50 else _bottleneck
     return _Design(block, _FOUR_STAGES[depth], 64)

@@ -22,7 +22,12 @@ import keras
 from keras import layers, ops
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import parts
+from wsl_extraction.networks.layers import (
+    check,
+    is_count,
+    layer_seed,
+    logits,
+)
 
 # Depth: whether its blocks are bottlenecks, and how many a stage has.
 DESIGNS = {
@@ -114,8 +119,8 @@ def resnext(
       stride = 2 if stage and index == 1 else 1
       x = block(make, x, size, stride, f"conv{stage + 2}_block{index}")
   x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-  initial = keras.initializers.GlorotUniform(parts.layer_seed(seed, "logits"))
-  return keras.Model(images, parts.logits(x, num_classes, initial),
+  initial = keras.initializers.GlorotUniform(layer_seed(seed, "logits"))
+  return keras.Model(images, logits(x, num_classes, initial),
                      name=name or design_name(depth, groups, width_per_group))
 
 
@@ -172,7 +177,7 @@ class _Layers:
     kind = SplitConv2D if min(groups, self.splits) > 1 else layers.Conv2D
     initial = keras.initializers.VarianceScaling(
         2, "fan_out", "untruncated_normal",
-        seed=parts.layer_seed(self.seed, f"{name}_conv"))
+        seed=layer_seed(self.seed, f"{name}_conv"))
     x = kind(filters, kernel, strides=stride, groups=groups, use_bias=False,
              kernel_initializer=initial, name=f"{name}_conv")(x)
     return layers.BatchNormalization(
@@ -224,12 +229,12 @@ def _check(input_shape: Any, num_classes: Any, depth: Any, groups: Any,
            width_per_group: Any, width: Any, value_range: Any, mean: Any,
            std: Any, batch_norm_momentum: Any) -> None:
   """Refuses what no network can have."""
-  parts.check("resnext", input_shape, num_classes, width, value_range,
+  check("resnext", input_shape, num_classes, width, value_range,
               batch_norm_momentum)
-  if not parts.is_count(depth) or depth not in DESIGNS:
+  if not is_count(depth) or depth not in DESIGNS:
     raise InputError(f"resnext: there is no network of depth {depth!r}; choose "
                      f"one of {', '.join(map(str, DESIGNS))}")
-  if not parts.is_count(groups) or not parts.is_count(width_per_group):
+  if not is_count(groups) or not is_count(width_per_group):
     raise InputError(f"resnext: groups={groups!r}, width_per_group="
                      f"{width_per_group!r}; give whole numbers above 0")
   if not DESIGNS[depth][0] and (groups, width_per_group) != (1, _PLAIN_WIDTH):

@@ -20,7 +20,13 @@ import keras
 from keras import layers
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import parts
+from wsl_extraction.networks.layers import (
+    centred,
+    check,
+    check_depth,
+    layer_seed,
+    logits,
+)
 
 _STAGES = 3
 _SHALLOWEST = 10
@@ -85,7 +91,7 @@ def wide_resnet(
          batch_norm_momentum)
   make = _Layers(batch_norm_momentum, seed)
   images = keras.Input(tuple(input_shape), name="images")
-  x = make.conv(parts.centred(images, value_range), _STEM_FILTERS, 3, "conv1")
+  x = make.conv(centred(images, value_range), _STEM_FILTERS, 3, "conv1")
   for stage in range(_STAGES):
     for block in range(1, (depth - 4) // 6 + 1):
       stride = 2 if stage and block == 1 else 1
@@ -93,8 +99,8 @@ def wide_resnet(
       x = _block(make, x, 16 * width * 2**stage, stride, name)
   x = make.norm_relu(x, "post")
   x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-  initial = keras.initializers.GlorotNormal(parts.layer_seed(seed, "logits"))
-  return keras.Model(images, parts.logits(x, num_classes, initial),
+  initial = keras.initializers.GlorotNormal(layer_seed(seed, "logits"))
+  return keras.Model(images, logits(x, num_classes, initial),
                      name=f"wide_resnet_{depth}_{width}")
 
 
@@ -114,7 +120,7 @@ class _Layers:
            stride: int = 1) -> Any:
     initial = keras.initializers.RandomNormal(
         stddev=math.sqrt(2 / (kernel**2 * filters)),
-        seed=parts.layer_seed(self.seed, name))
+        seed=layer_seed(self.seed, name))
     return layers.Conv2D(
         filters, kernel, strides=stride, padding="same",
         kernel_initializer=initial, name=name)(x)
@@ -136,8 +142,8 @@ def _block(make: _Layers, x: Any, filters: int, stride: int,
 def _check(input_shape: Any, num_classes: Any, depth: Any, width: Any,
            value_range: Any, batch_norm_momentum: Any) -> None:
   """Refuses what no network can have."""
-  parts.check_depth("wide_resnet", depth, _is_valid, _SHALLOWEST)
-  parts.check("wide_resnet", input_shape, num_classes, width, value_range,
+  check_depth("wide_resnet", depth, _is_valid, _SHALLOWEST)
+  check("wide_resnet", input_shape, num_classes, width, value_range,
               batch_norm_momentum)
   if min(input_shape[:2]) < _SMALLEST_SIDE:
     raise InputError(

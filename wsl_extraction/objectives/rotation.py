@@ -10,12 +10,8 @@ import keras
 from keras import ops
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives.objective import (
-    Classification,
-    Objective,
-    ends,
-    penultimate,
-)
+from wsl_extraction.networks.graph import ends, penultimate
+from wsl_extraction.objectives.objective import Classification, Objective
 
 
 @dataclasses.dataclass(frozen=True)

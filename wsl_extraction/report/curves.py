@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import plots
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation.metrics import Estimate
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ class First(Strategy):
   """The first of the pool that were not asked about, whatever the seed.
 
   For a pool whose order says something: one whose classes are spread evenly
-  (`datasets.Split.shuffle_pool` is False) begins with a class-balanced subset,
+  (`split.Split.shuffle_pool` is False) begins with a class-balanced subset,
   the "10% of ImageNet" of semi-supervised learning.
 
   References:

@@ -7,18 +7,16 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gin
-
 from wsl_extraction.errors import InputError
 from wsl_extraction.report.curves import Panel
-from wsl_extraction.report.sheets import Sheet
+from wsl_extraction.report.text_tables import TextTable
 
 # Rows of tables, by the table's name; a row is a dictionary of plain values.
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class TheoremReport:
   """What is shown of a measurement.
 
   Attributes:
@@ -29,7 +27,7 @@ class Findings:
   """
 
   title: str
-  sheets: Mapping[str, Sheet]
+  sheets: Mapping[str, TextTable]
   plots: Mapping[str, Sequence[Panel]]
   notes: str
 
@@ -42,11 +40,10 @@ class Theorem(abc.ABC):
     """What is to be run, by name; independent of one another, and seeded."""
 
   @abc.abstractmethod
-  def findings(self, rows: Rows) -> Findings:
+  def findings(self, rows: Rows) -> TheoremReport:
     """The report on the rows of all parts."""
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Hardness:
   """What `hardness` runs.

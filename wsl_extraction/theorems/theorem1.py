@@ -10,24 +10,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsl_extraction import metrics
 from wsl_extraction.attacks.attack import Surroundings
-from wsl_extraction.attacks.learning import Learning
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.networks import dense
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.oracle import Access, Ledger, Oracle
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.reveals import Access
 from wsl_extraction.report.curves import Curve, Panel
-from wsl_extraction.report.sheets import Sheet
+from wsl_extraction.report.text_tables import TextTable
+from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem import (
-    Findings,
-    Rows,
-    Theorem,
-    check_whole,
-    number,
+  Rows,
+  Theorem,
+  TheoremReport,
+  check_whole,
+  number,
 )
-from wsl_extraction.theory import dense, needle
 
 ORDERS = ("ascending", "descending", "shuffled")
 _BATCH = 4096
@@ -186,13 +189,13 @@ class Theorem1(Theorem):
 
   def findings(self, rows):
     searched, learned = rows["queries"], rows.get("fidelity", [])
-    return Findings(
+    return TheoremReport(
         "Theorem 1: queries until a needle among p^k is known",
-        {"Queries": Sheet(
+        {"Queries": TextTable(
             ("oracle", "order", "p", "k", "searches", "queries", "95%",
              "theorem"),
             [_searched(row) for row in searched], left=2),
-         "Learning": Sheet(
+         "Learning": TextTable(
              ("oracle", "p", "k", "queries", "of them at the needle",
               "fidelity, %", "95%", "1 - p^-k, %", "needle known"),
              [_learned(row) for row in learned])},

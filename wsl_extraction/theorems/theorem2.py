@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from wsl_extraction.equivalence.decide import Different, Equal, decide
+from wsl_extraction.equivalence.domains import Box, Corners, Domain
 from wsl_extraction.errors import InputError
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report.curves import Curve, Panel
-from wsl_extraction.report.sheets import Sheet
-from wsl_extraction.theorems.theorem import (
-    Findings,
-    Rows,
-    Theorem,
-    check_whole,
-    number,
+from wsl_extraction.report.text_tables import TextTable
+from wsl_extraction.theorems.subset_sum import (
+  SubsetSum,
+  solvable,
+  subset_sum_networks,
 )
-from wsl_extraction.theory.domains import Box, Corners, Domain
-from wsl_extraction.theory.equivalence import Different, Equal, decide
-from wsl_extraction.theory.subset_sum import (
-    SubsetSum,
-    solvable,
-    subset_sum_networks,
+from wsl_extraction.theorems.theorem import (
+  Rows,
+  Theorem,
+  TheoremReport,
+  check_whole,
+  number,
 )
 
 # Half of the one difference that there can be.
@@ -136,15 +136,15 @@ class Theorem2(Theorem):
 
   def findings(self, rows):
     checked, hard = rows["checked"], rows["hard"]
-    return Findings(
+    return TheoremReport(
         "Theorem 2: subset sums decided as equality of networks",
-        {"Checked": Sheet(
+        {"Checked": TextTable(
             ("domain", "puzzles", "as dynamic programming", "solvable",
              "witnesses that solve"),
             [(row["domain"], *(str(row[name]) for name in (
                 "puzzles", "agreed", "solvable", "witnesses")))
              for row in checked]),
-         "Hard": Sheet(
+         "Hard": TextTable(
              ("domain", "n", "solution", "answer", "seconds"),
              [(row["domain"], str(row["n"]),
                "yes" if row["solvable"] else "no",

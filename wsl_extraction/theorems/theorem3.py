@@ -10,22 +10,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsl_extraction import metrics
 from wsl_extraction.attacks.attack import Surroundings
-from wsl_extraction.attacks.learning import Learning
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.metrics import Estimate
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.networks import dense
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.oracle import Access, Ledger, Oracle
+from wsl_extraction.oracle.ledger import Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.reveals import Access
 from wsl_extraction.report.curves import Curve, Panel
-from wsl_extraction.report.sheets import Sheet
+from wsl_extraction.report.text_tables import TextTable
+from wsl_extraction.theorems import random_networks
 from wsl_extraction.theorems.theorem import (
-    Findings,
-    Rows,
-    Theorem,
-    check_whole,
+  Rows,
+  Theorem,
+  TheoremReport,
+  check_whole,
 )
-from wsl_extraction.theory import deep, dense
 
 SURROGATES = {"logistic regression": (), "MLP": (128,)}
 
@@ -72,11 +75,11 @@ class Theorem3(Theorem):
     check_whole("Theorem3.networks", (self.networks,), 2)
     rng = np.random.default_rng(0)
     for rho in self.correlations:
-      deep.inputs_with_correlation(rho, self.dimension, rng)
+      random_networks.inputs_with_correlation(rho, self.dimension, rng)
 
   def parts(self):
     parts = {}
-    for activation in deep.ACTIVATIONS:
+    for activation in random_networks.ACTIVATIONS:
       for rho in self.correlations:
         parts[f"correlation {activation.name} {rho}"] = functools.partial(
             self._correlation, activation, rho)
@@ -87,12 +90,23 @@ class Theorem3(Theorem):
               self._learning, depth, count, seed)
     return parts
 
-  def _correlation(self, activation: deep.Activation, rho: float) -> Rows:
+  def _correlation(
+    self, activation: random_networks.Activation, rho: float
+  ) -> Rows:
     rng = np.random.default_rng([0, round(1e6 * (1 + rho))])
-    measured = np.array([deep.correlations(
-        activation, deep.inputs_with_correlation(rho, self.dimension, rng),
-        self.width, self.depth, rng) for _ in range(self.networks)])
-    rows, law = [], deep.predicted(activation, rho, self.depth)
+    measured = np.array(
+      [
+        random_networks.correlations(
+          activation,
+          random_networks.inputs_with_correlation(rho, self.dimension, rng),
+          self.width,
+          self.depth,
+          rng,
+        )
+        for _ in range(self.networks)
+      ]
+    )
+    rows, law = [], random_networks.predicted(activation, rho, self.depth)
     for layer in range(self.depth):
       mean = metrics.mean(measured[:, layer])
       error = measured[:, layer].std(ddof=1) / self.networks**0.5
@@ -107,8 +121,8 @@ class Theorem3(Theorem):
   def _learning(self, depth: int, count: int, seed: int) -> Rows:
     rng = np.random.default_rng([seed, depth])
     d = self.victim_dimension
-    victim = deep.RandomNetwork.draw(
-        deep.SIGN, d, self.victim_width, depth, rng)
+    victim = random_networks.RandomNetwork.draw(
+        random_networks.SIGN, d, self.victim_width, depth, rng)
     tests = rng.integers(0, 2, (self.tests, d)).astype(np.float32)
     pool = Examples(rng.integers(0, 2, (count, d)).astype(np.float32))
     truth, rows = victim(tests), []
@@ -133,22 +147,22 @@ class Theorem3(Theorem):
 
   def findings(self, rows):
     followed, learned = rows["correlation"], _means(rows["fidelity"])
-    return Findings(
+    return TheoremReport(
         "Theorem 3: random networks of depth h",
-        {"Correlation": Sheet(
+        {"Correlation": TextTable(
             ("activation", "before", "depth", "measured", "95%",
              "closed form", "standard errors"),
             [(row["activation"], f"{row['rho']:g}", str(row["depth"]),
               f"{row['measured']:.4f}", f"[{row['low']:.4f}, "
               f"{row['high']:.4f}]", f"{row['predicted']:.4f}",
               _signed(row["standard_errors"])) for row in followed]),
-         "Fidelity": Sheet(
+         "Fidelity": TextTable(
              ("surrogate", "depth", "samples", "fidelity, %", "95%"),
              [(name, str(depth), str(count), f"{100 * mean.value:.1f}",
                _interval(mean)) for (name, depth, count), mean
               in learned.items()])},
         {"correlation": [_correlation_panel(followed, activation.name)
-                         for activation in deep.ACTIVATIONS],
+                         for activation in random_networks.ACTIVATIONS],
          "fidelity": [_fidelity_panel(learned, name) for name in SURROGATES]},
         "Correlations: mean over independent networks and pairs of inputs, "
         "with 95% intervals; depth counts hidden layers. Fidelity: of "

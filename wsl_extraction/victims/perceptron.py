@@ -8,9 +8,11 @@ import warnings
 
 import numpy as np
 
-from wsl_extraction import files
-from wsl_extraction.data.datasets import Dataset, Parts
+from wsl_extraction.data.datasets import Dataset
+from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.runtime import files
 from wsl_extraction.victims.victim import Surroundings, Victim, digest
 
 
@@ -70,7 +72,9 @@ class Perceptron:
     first = first / (high - low)
     return Victim(predict, "logits", dataset.input_shape, dataset.num_classes,
                   digest("perceptron", low, high, *weights),
-                  layers=(first, bias - low * first.sum(axis=0), *rest))
+                  weights=ReluNetwork(
+                      (first, rest[0]),
+                      (bias - low * first.sum(axis=0), rest[1])))
 
   def _random(self, dataset: Dataset) -> list[np.ndarray]:
     rng = np.random.default_rng(self.seed)
@@ -89,7 +93,7 @@ class Perceptron:
     path = surroundings.cache / "victims" / f"{key}.npz"
     if not path.exists():
       weights = self._fitted(dataset, parts)
-      with files.whole(path) as temporary, open(temporary, "wb") as file:
+      with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, *weights)
     with np.load(path) as stored:
       return [stored[f"arr_{i}"] for i in range(4)]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wsl_extraction.data.images import printable
+from wsl_extraction.data.images.decode import printable
 from wsl_extraction.errors import InputError
 
 _BFLOAT16 = "bfloat16"

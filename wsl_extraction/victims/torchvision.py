@@ -16,18 +16,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
-from wsl_extraction import files
-from wsl_extraction.data.datasets import Dataset, Parts
-from wsl_extraction.data.images import printable
+from wsl_extraction.data.datasets import Dataset
+from wsl_extraction.data.images.decode import printable
+from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import parts, resnext
-from wsl_extraction.victims import pth
-from wsl_extraction.victims.files import cached
+from wsl_extraction.networks import layers, resnext
+from wsl_extraction.runtime import files
+from wsl_extraction.victims import torch_checkpoint
+from wsl_extraction.victims.keras_file import cached
 from wsl_extraction.victims.victim import (
-    Surroundings,
-    Victim,
-    digest,
-    in_batches,
+  Surroundings,
+  Victim,
+  digest,
+  in_batches,
 )
 
 CLASSES = ("imagenet", "number", "any")
@@ -41,7 +42,7 @@ _NAMED_KEYS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class TorchvisionFile:
   """A ResNet, ResNeXt or Wide ResNet whose state dict torch has saved.
 
   The file is read without torch, and nothing in it is run. Its network is
@@ -96,7 +97,7 @@ class Checkpoint:
       if not isinstance(getattr(self, name), kind):
         raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
                          f"a {kind.__name__}")
-    if not parts.is_count(self.batch_size):
+    if not layers.is_count(self.batch_size):
       raise InputError(f"Checkpoint.batch_size is {self.batch_size!r}; give a "
                        "whole number, 1 or more")
     for name in ("mean", "std"):
@@ -117,7 +118,7 @@ class Checkpoint:
     """
     del parts
     checkpoint = os.path.expanduser(self.path)
-    content = pth.sha256(checkpoint)
+    content = torch_checkpoint.sha256(checkpoint)
     key = digest(content, dataset.input_shape, dataset.value_range,
                  self._settings(), self.split_groups)
     path = surroundings.cache / "victims" / f"{key}.keras"
@@ -125,7 +126,7 @@ class Checkpoint:
       network = cached(path)
       if network is None:
         network = self._converted(checkpoint, dataset)
-        with files.whole(path) as temporary:
+        with files.atomic_write(path) as temporary:
           network.save(temporary)
     num_classes = network.output_shape[1]
     self._check_classes(dataset, num_classes)
@@ -139,7 +140,7 @@ class Checkpoint:
             tuple(self.std), self.precision)
 
   def _converted(self, path: str, dataset: Dataset) -> keras.Model:
-    state = pth.read(path)
+    state = torch_checkpoint.read(path)
     design = _design(path, state)
     design |= {name: given for name in ("depth", "groups", "width_per_group")
                if (given := getattr(self, name)) is not None}

@@ -8,19 +8,20 @@ from collections.abc import Callable
 
 import keras
 
-from wsl_extraction import files
-from wsl_extraction.data import transfer
-from wsl_extraction.data.datasets import Dataset, Parts
+from wsl_extraction.data.datasets import Dataset
+from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives import training
-from wsl_extraction.objectives.objective import Student, Supervised
-from wsl_extraction.victims.files import cached
+from wsl_extraction.objectives.objective import Supervised
+from wsl_extraction.runtime import files
+from wsl_extraction.training import batches, fit
+from wsl_extraction.training.student import Student
+from wsl_extraction.victims.keras_file import cached
 from wsl_extraction.victims.victim import (
-    Surroundings,
-    Victim,
-    digest,
-    in_batches,
-    weights_digest,
+  Surroundings,
+  Victim,
+  digest,
+  in_batches,
+  weights_digest,
 )
 
 
@@ -93,13 +94,13 @@ class Trained:
     student = Student(network, Supervised(), augment=augment)
     student.compile(optimizer, **surroundings.compile_options)
     checkpoint = path.with_suffix(".npz")
-    training.fit(
+    fit.fit(
         student,
-        transfer.batches(entries, self.steps, self.batch_size, self.seed),
+        batches.by_step(entries, self.steps, self.batch_size, self.seed),
         self.steps, checkpoint=checkpoint,
         checkpoint_every=self.checkpoint_every,
         callbacks=surroundings.callbacks(self.steps, self.batch_size))
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
       network.save(temporary)
     checkpoint.unlink(missing_ok=True)
 

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from wsl_extraction.networks.relu_network import ReluNetwork
+
 
 @dataclasses.dataclass(frozen=True)
 class Victim:
@@ -24,9 +26,8 @@ class Victim:
     fingerprint: Differs between victims that answer differently.
     licence: Under which its weights may be used, one line for the user; empty
       where that is not known.
-    layers: The weights [d, h], [h], [h, c], [c] of one hidden layer of ReLUs
-      that maps flattened images to logits, where the victim is that: with them
-      a copy can be proved right.
+    weights: The network that maps flattened images to logits, where the victim
+      is one: for proofs, never for the oracle.
   """
 
   predict: Callable[[np.ndarray], np.ndarray]
@@ -35,7 +36,7 @@ class Victim:
   num_classes: int
   fingerprint: str
   licence: str = ""
-  layers: Sequence[np.ndarray] | None = None
+  weights: ReluNetwork | None = None
 
   def facts(self) -> dict[str, Any]:
     """All but the function, of what JSON can hold."""

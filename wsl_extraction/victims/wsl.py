@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from wsl_extraction.data.datasets import Dataset, Parts
-from wsl_extraction.victims.torchvision import Checkpoint
+from wsl_extraction.data.datasets import Dataset
+from wsl_extraction.data.split import Parts
+from wsl_extraction.victims.torchvision import TorchvisionFile
 from wsl_extraction.victims.victim import Surroundings, Victim
 
 LICENCE = (
@@ -34,7 +35,7 @@ class WSL:
   The files are `ig_resnext101_32x8-c38310e5.pth`, `..._32x16-c6f796b0.pth` (the
   paper's), `..._32x32-e4b90b00.pth` and `..._32x48-3e41cc8a.pth`; which it is
   shows in the shapes. The weights are under CC BY-NC 4.0. See
-  `torchvision.Checkpoint`; the data set needs `image_size` 224.
+  `torchvision.TorchvisionFile`; the data set needs `image_size` 224.
 
   Attributes:
     path: The file.
@@ -56,9 +57,10 @@ class WSL:
     """Loads the network, from the cache or from the checkpoint.
 
     Raises:
-      InputError: As `torchvision.Checkpoint` does, for any file that is not of
+      InputError: As `torchvision.TorchvisionFile` does, for any file that is
+        not of
         a ResNeXt-101 with 32 groups too.
     """
-    make = Checkpoint(
+    make = TorchvisionFile(
         depth=101, groups=32, licence=LICENCE, **dataclasses.asdict(self))
     return make(dataset, parts, surroundings)

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from wsl_extraction.attacks.relu import slopes
-from wsl_extraction.attacks.relu.answers import Answers
-from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.attacks.relu import jacobians
+from wsl_extraction.attacks.relu.logit_queries import LogitQueries
+from wsl_extraction.attacks.relu.plane import PlaneNetwork
 from wsl_extraction.attacks.relu.region import Region
-from wsl_extraction.attacks.relu.sketch import Sketch
-from wsl_extraction.oracle import BudgetExceeded
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
+from wsl_extraction.oracle.ledger import BudgetExceeded
 
 _CONDITION = 150.0  # beyond which another base point is taken
 _CROSSED = 0.95  # of the way to a unit's kink
@@ -25,7 +25,7 @@ class Bases:
     points: float64 [m, d].
     before: float64 [m, h]: what units see there, before the ReLU.
     steps: float64 [m]: how far to go from there.
-    coefficients: float64 [m, K, p]: see `slopes.Slopes`.
+    coefficients: float64 [m, K, p]: see `jacobians.Slopes`.
   """
 
   points: np.ndarray
@@ -34,7 +34,7 @@ class Bases:
   coefficients: np.ndarray
 
 
-def choose(sketch: Sketch, answers: Answers,
+def choose(sketch: PlaneNetwork, answers: LogitQueries,
            rng: np.random.Generator) -> Bases:
   """Chooses base points in the plane of a sketch.
 
@@ -50,7 +50,7 @@ def choose(sketch: Sketch, answers: Answers,
     where = np.concatenate([where, _anywhere(
         network, region, sketch.spread, rng)])
     careful = 5.0
-  before = network.before(where)
+  before = network.preactivations(where)
   usual = np.sqrt((network.normals**2).mean(axis=1))
   room = np.array([region.room(z) for z in where @ sketch.basis])
   room *= np.sqrt(region.features / 2) if region.box is not None else 1
@@ -60,7 +60,7 @@ def choose(sketch: Sketch, answers: Answers,
       (np.abs(before) / usual).min(axis=1, initial=np.inf) / careful,
       0.5 * room)
   size = np.maximum(1, np.linalg.norm(where, axis=1))
-  made = slopes.coefficients(
+  made = jacobians.coefficients(
       before > 0, network.outer, not sketch.signs.integral)
   best = np.argsort(-steps / size, kind="stable")
   best = np.union1d(best[:400], np.arange(len(sketch.places)))
@@ -73,15 +73,15 @@ def choose(sketch: Sketch, answers: Answers,
                made[chosen])
 
 
-def _anywhere(network: Network, region: Region, spread: float,
+def _anywhere(network: TwoLayerNetwork, region: Region, spread: float,
               rng: np.random.Generator) -> np.ndarray:
   where = rng.standard_normal((1500, network.normals.shape[1]))
   length = min(30 * spread, region.radius / 3)
   return where * (length / np.linalg.norm(where, axis=1))[:, None]
 
 
-def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
-            answers: Answers, first: list[int]) -> np.ndarray:
+def _enough(made: np.ndarray, quality: np.ndarray, network: TwoLayerNetwork,
+            answers: LogitQueries, first: list[int]) -> np.ndarray:
   """As few base points as determine the unknowns well.
 
   A unit far off is on near 0 and off at an end of the line, or the other way
@@ -89,12 +89,12 @@ def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
   the two apart, and little of all other units.
   """
   p = made.shape[2]
-  told = slopes.independent(network.outer)
+  told = jacobians.independent(network.outer)
   fewest = -(-(network.units + (told if p > network.units else 0)) // told)
   most = fewest + 2
   if answers.noise > 1e-12:
     fewest, most = fewest + 1, fewest + max(2, fewest // 2)
-  order = slopes.best_bases(made, quality, min(most, len(made)), first)
+  order = jacobians.best_bases(made, quality, min(most, len(made)), first)
   if told == 1:
     return order[:fewest]
   if first:
@@ -108,8 +108,13 @@ def _enough(made: np.ndarray, quality: np.ndarray, network: Network,
   return order
 
 
-def measure(answers: Answers, sketch: Sketch, bases: Bases,
-            rng: np.random.Generator, keep: bool) -> tuple[Network, float]:
+def measure(
+  answers: LogitQueries,
+  sketch: PlaneNetwork,
+  bases: Bases,
+  rng: np.random.Generator,
+  keep: bool,
+) -> tuple[TwoLayerNetwork, float]:
   """Asks for the Jacobians and solves for the network.
 
   Args:
@@ -123,12 +128,12 @@ def measure(answers: Answers, sketch: Sketch, bases: Bases,
     The network on all of z, and the share of directions that were had before
     the budget ended. In the others normals are those of the sketch.
   """
-  turned = slopes.directions(answers.region.features, rng)
+  turned = jacobians.directions(answers.region.features, rng)
   start, found = _slopes(answers, bases, turned, keep)
   had = found.shape[1]
   weights = bases.steps / answers.doubts(
       start, np.linalg.norm(bases.points, axis=1))
-  system = slopes.Slopes(bases.coefficients, weights)
+  system = jacobians.Slopes(bases.coefficients, weights)
   unknown = system.solve(found)[0]
   steps = np.repeat(bases.steps[:, None], had, axis=1)
   for _ in range(6):
@@ -148,7 +153,7 @@ def measure(answers: Answers, sketch: Sketch, bases: Bases,
   return _whole(sketch, unknown[:, :had], turned[:had]), had / len(turned)
 
 
-def _slopes(answers: Answers, bases: Bases, turned: np.ndarray,
+def _slopes(answers: LogitQueries, bases: Bases, turned: np.ndarray,
             keep: bool) -> tuple[np.ndarray, np.ndarray]:
   """Outputs [m, K] at base points, slopes [m, q, K] in q directions."""
   m, d = bases.points.shape
@@ -185,7 +190,9 @@ def _crossed(unknown: np.ndarray, bases: Bases,
   return crossed
 
 
-def _whole(sketch: Sketch, unknown: np.ndarray, turned: np.ndarray) -> Network:
+def _whole(
+  sketch: PlaneNetwork, unknown: np.ndarray, turned: np.ndarray
+) -> TwoLayerNetwork:
   network, h = sketch.network, sketch.network.units
   normals = unknown[:h] @ turned
   linear = sketch.basis.T @ network.linear
@@ -197,5 +204,5 @@ def _whole(sketch: Sketch, unknown: np.ndarray, turned: np.ndarray) -> Network:
     rest = np.eye(len(inside)) - inside
     normals = network.normals @ sketch.basis + normals @ rest
     linear = sketch.basis.T @ network.linear + rest @ linear
-  return Network(normals, network.offsets, network.outer, linear,
+  return TwoLayerNetwork.of(normals, network.offsets, network.outer, linear,
                  network.constant)

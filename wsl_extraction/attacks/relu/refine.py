@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
 
 
-def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
+def refine(network: TwoLayerNetwork, points: np.ndarray, outputs: np.ndarray,
            errors: np.ndarray, with_linear: bool, rounds: int | None = None,
-           ridge: float = 1e-11) -> Network:
+           ridge: float = 1e-11) -> TwoLayerNetwork:
   """Fits all parameters to what is known, from a good start.
 
   The Jacobian of the residuals is never formed: its Gram matrix is made of
@@ -58,14 +58,14 @@ def refine(network: Network, points: np.ndarray, outputs: np.ndarray,
 class _System:
   """The normal equations at one network."""
 
-  def __init__(self, network: Network, points: np.ndarray,
+  def __init__(self, network: TwoLayerNetwork, points: np.ndarray,
                weights: np.ndarray, with_linear: bool):
     n, d = points.shape
     self.network = network
-    self.on = on = network.before(points) > 0
+    self.on = on = network.preactivations(points) > 0
     ones = np.column_stack([points, np.ones(n)]) * weights[:, None]
     self.extended = ones if with_linear else ones[:, d:]
-    self.active = network.before(points) * on * weights[:, None]
+    self.active = network.preactivations(points) * on * weights[:, None]
     self.width = ones.shape[1]
     self.moving = (on[:, :, None] * ones[:, None, :]).reshape(
         n, on.shape[1] * self.width)
@@ -105,7 +105,7 @@ class _System:
       except np.linalg.LinAlgError:
         ridge *= 100
 
-  def moved(self, wrong: np.ndarray, ridge: float) -> Network:
+  def moved(self, wrong: np.ndarray, ridge: float) -> TwoLayerNetwork:
     """One step, from weighted residuals [n, K]."""
     if ridge not in self.factored:
       self.factored[ridge] = self.factor(ridge)
@@ -122,7 +122,7 @@ class _System:
     outer, normals, lifted = np.split(step, [h * k, h * k + h * d1])
     normals, lifted = normals.reshape(h, d1), lifted.reshape(k, -1).T
     linear = network.linear + lifted[:-1] if len(lifted) > 1 else network.linear
-    return Network(network.normals + normals[:, :-1],
+    return TwoLayerNetwork.of(network.normals + normals[:, :-1],
                    network.offsets + normals[:, -1],
                    network.outer + outer.reshape(k, h).T,
                    linear, network.constant + lifted[-1])

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from wsl_extraction.attacks.relu.network import Network
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Signs:
     remainder: What they leave of the linear part, as a fraction of it.
   """
 
-  network: Network
+  network: TwoLayerNetwork
   integral: bool
   distance: float
   remainder: float
 
 
-def solve(network: Network, off: float = 0.2,
+def solve(network: TwoLayerNetwork, off: float = 0.2,
           rest: float = 1e-5) -> Signs:
   """Turns units so that no linear part is left, if that can be.
 
@@ -61,6 +61,6 @@ def solve(network: Network, off: float = 0.2,
   remainder = float(np.linalg.norm(flipped.linear) / whole)
   if distance > off or remainder > rest:
     return Signs(network, False, distance, remainder)
-  clean = Network(flipped.normals, flipped.offsets, flipped.outer,
+  clean = TwoLayerNetwork.of(flipped.normals, flipped.offsets, flipped.outer,
                   np.zeros_like(flipped.linear), flipped.constant)
   return Signs(clean, True, distance, remainder)

@@ -1,0 +1,121 @@
+"""The oracle's answers as outputs of a piecewise linear function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from wsl_extraction.attacks.relu.region import Region
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.reveals import Access
+
+# Answers less precise than this get inputs that single precision can hold.
+_SINGLE = 1e-9
+# A line shows no unit whose jump is below so many errors of the slope there.
+_OVERLOOKED = 2000.0
+
+
+class LogitQueries:
+  """Asks the oracle about points z [n, d], and remembers the answers.
+
+  Scores become the logarithms of their ratios to the first class, which are
+  differences of logits.
+
+  Attributes:
+    region: Where points lie.
+    width: The outputs of a row, K.
+    noise: How far an output of size one may be off.
+    floor: How far any output may be off.
+    growth: How much farther it may be off for each unit of length of z.
+    near: The length of z beyond which units that no line shows may be behind.
+    rows: How many rows were asked.
+  """
+
+  def __init__(self, oracle: Oracle, region: Region, batch: int,
+               progress: Callable[[int], None] = lambda rows: None):
+    """Asks `oracle`, `batch` rows at a time; tells `progress` the rows."""
+    self.oracle, self.region, self.batch = oracle, region, batch
+    self.progress = progress
+    self.logits = oracle.access == Access.LOGITS
+    self.width = oracle.num_classes - (not self.logits)
+    # A sum of d numbers is off by about the square root of d.
+    many = max(1.0, np.sqrt(region.features) / 8)
+    self.noise, self.floor, self.growth = 2.0**-50 * many, 0.0, 0.0
+    self.near = np.inf
+    self.rows = 0
+    self._points, self._outputs = [], []
+
+  def __call__(self, points: np.ndarray, keep: bool = True) -> np.ndarray:
+    """Outputs float64 [n, K]; NaN where a score is too small to be told.
+
+    Args:
+      points: float64 [n, d].
+      keep: Whether to remember them.
+
+    Raises:
+      BudgetExceeded: Not all of them can be had.
+    """
+    parts = []
+    for start in range(0, len(points), self.batch):
+      inputs = self.region.inputs(points[start:start + self.batch])
+      if self.region.box is not None:
+        inputs = np.clip(inputs, *self.region.box)
+      if self.noise > _SINGLE:
+        inputs = inputs.astype(np.float32).astype(np.float64)
+      given = self.oracle.query(
+          inputs.reshape(-1, *self.oracle.input_shape))
+      self.rows += len(inputs)
+      self.progress(self.rows)
+      parts.append(self._read(given.values))
+      if keep:
+        self._points.append(self.region.points(inputs))
+        self._outputs.append(parts[-1])
+    return np.concatenate(parts) if parts else np.zeros((0, self.width))
+
+  def forget(self) -> None:
+    """Keeps none of the rows so far."""
+    self._points, self._outputs = [], []
+
+  def _read(self, values: np.ndarray) -> np.ndarray:
+    if values.dtype != np.float64:
+      self.noise = max(self.noise, float(np.finfo(values.dtype).eps))
+    values = values.astype(np.float64)
+    if self.logits:
+      return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+      logs = np.where(values > 1e-290, np.log(values), np.nan)
+    return logs[:, 1:] - logs[:, :1]
+
+  def errors(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """How far each row may be off: [n].
+
+    Far out, large numbers may cancel in a small output.
+
+    Args:
+      outputs: float64 [n, K].
+      lengths: float64 [n] of the points z.
+    """
+    return (self.noise * np.abs(outputs).max(axis=1) + self.floor
+            + self.growth * lengths)
+
+  def doubts(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`errors`, and what units do that no line shows: how little rows weigh."""
+    behind = np.where(lengths > self.near, _OVERLOOKED, 1.0)
+    return self.errors(outputs, lengths) * behind
+
+  @property
+  def batches(self) -> int:
+    """How many batches were kept."""
+    return len(self._points)
+
+  def kept(self, since: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Points and outputs that were kept and are numbers.
+
+    Args:
+      since: Leaves out so many batches.
+    """
+    points = np.concatenate(self._points[since:])
+    outputs = np.concatenate(self._outputs[since:])
+    known = np.isfinite(outputs).all(axis=1)
+    return points[known], outputs[known]

@@ -1,0 +1,201 @@
+"""From an oracle to a two-layer network, or to what is known of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction.attacks.relu import (
+  held_out,
+  missing_units,
+  normals,
+  precision,
+  signs,
+)
+from wsl_extraction.attacks.relu.line_search import TooManyKinks
+from wsl_extraction.attacks.relu.logit_queries import LogitQueries
+from wsl_extraction.attacks.relu.plane import PlaneNetwork, recover
+from wsl_extraction.attacks.relu.refine import refine
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
+from wsl_extraction.oracle.ledger import BudgetExceeded
+
+# A unit may be on in a small part of a box only, which many rows have to meet.
+# Elsewhere each unit is on at one of two opposite points far out.
+_IN_A_BOX = 200
+_NOISY = 1e-9
+_ROUNDS = 20  # of fresh rows, and of units that they show to be missing
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecoveredNetwork:
+  """What is known of a network.
+
+  Attributes:
+    network: In z.
+    missing: What it lacks; empty if nothing.
+    figures: What is to be said about it, by name.
+  """
+
+  network: TwoLayerNetwork
+  missing: str
+  figures: dict[str, Any]
+
+
+class Search:
+  """One extraction: its steps, and the best network so far."""
+
+  def __init__(self, answers: LogitQueries, rng: np.random.Generator,
+               tolerance: float | None, held_out: int, attempts: int,
+               data: np.ndarray, size: float):
+    self.answers, self.rng = answers, rng
+    self.tolerance, self.held_out = tolerance, held_out
+    self.attempts, self.data, self.size = attempts, data, size
+    d, k = data.shape[1], answers.width
+    self.network = TwoLayerNetwork.of(
+      np.zeros((0, d)),
+      np.zeros(0),
+      np.zeros((0, k)),
+      np.zeros((d, k)),
+      np.zeros(k),
+    )
+    self.figures: dict[str, Any] = {}
+
+  def __call__(self) -> RecoveredNetwork:
+    try:
+      missing = self._run()
+    except BudgetExceeded as error:
+      missing = f"the budget ended while it was {self.stage}: {error}"
+    self.figures["hidden_units"] = self.network.units
+    return RecoveredNetwork(self.network, missing, self.figures)
+
+  def _run(self) -> str:
+    self.stage = "measuring how precise answers are"
+    measured = precision.choose_region(
+        self.answers, self.data.mean(axis=0), self.size, self.rng)
+    self.figures["precision"] = measured.relative
+    if measured.missing:
+      return measured.missing
+    missing = "nothing was tried"
+    # Imprecise answers fail more often on a line, and early.
+    tries = self.attempts * (3 if self.answers.noise > _NOISY else 1)
+    for attempt in range(tries):
+      try:
+        missing = self._attempt(attempt)
+      except TooManyKinks as error:
+        missing = str(error)
+      if not missing:
+        break
+    return missing
+
+  def _attempt(self, attempt: int) -> str:
+    answers, rng = self.answers, self.rng
+    along = rng.standard_normal(answers.region.features)
+    if answers.region.box is not None:
+      along = np.sign(along) * rng.uniform(0.8, 1.0, len(along))
+    along /= np.linalg.norm(along)
+    self.stage = "searching a line"
+    noisy = answers.noise > _NOISY
+    sketch = recover(answers, along, rng, attempt > 0 and not noisy)
+    self._partial(sketch)
+    if sketch.loss > (300 if noisy else 1e5):
+      return ("rows in a plane do not fit: "
+              f"{sketch.loss:.1e} times what answers are precise to")
+    self.figures.update(_of_signs(sketch.signs))
+    if not sketch.network.units and sketch.signs.integral:
+      return self._certify()  # a constant has no slopes
+    self.stage = "measuring Jacobians"
+    bases = normals.choose(sketch, answers, rng)
+    small = self._small(sketch.network.units)
+    network, share = normals.measure(answers, sketch, bases, rng, small)
+    self.network = network
+    if share < 1:
+      raise BudgetExceeded(f"{100 * share:.0f} % of directions were measured")
+    if not sketch.signs.integral:
+      self._turn()
+    if small and answers.noise > 1e-12:
+      self._refine()
+    return self._certify()
+
+  def _partial(self, sketch: PlaneNetwork) -> None:
+    network, basis = sketch.network, sketch.basis
+    self.network = TwoLayerNetwork.of(
+        network.normals @ basis, network.offsets, network.outer,
+        basis.T @ network.linear, network.constant)
+
+  def _small(self, units: int) -> bool:
+    d, k = self.answers.region.features, self.answers.width
+    return units * (d + 1 + k) + k * (d + 1) <= 5500
+
+  def _turn(self) -> None:
+    found = signs.solve(self.network)
+    self.network = found.network
+    self.figures.update(_of_signs(found))
+
+  def _refine(self) -> None:
+    points, outputs = self.answers.kept()
+    errors = self.answers.doubts(
+        outputs, np.linalg.norm(points, axis=1))
+    # Rows behind a unit that is still missing would spoil the others.
+    off = np.abs(outputs - self.network(points)).max(axis=1)
+    fit = off <= np.maximum(1e-5 * np.abs(outputs).max(axis=1), 1e3 * errors)
+    if not fit.any():
+      return
+    points, outputs, errors = points[fit], outputs[fit], errors[fit]
+    linear = bool(np.abs(self.network.linear).max(initial=0))
+    self.network = refine(self.network, points, outputs, errors, linear)
+
+  def _certify(self) -> str:
+    self.stage = "checking on fresh rows"
+    answers = self.answers
+    tolerance = self._tolerance()
+    for _ in range(_ROUNDS):
+      integral = not np.abs(self.network.linear).max(initial=0)
+      check = held_out.held_out(
+          answers, self.network, self._fresh(1), tolerance)
+      times = _IN_A_BOX if answers.region.box else 1 if integral else 3
+      if times > 1 and not check.wrong.any():
+        check = held_out.held_out(
+            answers, self.network, self._fresh(times), tolerance)
+      self.figures |= {"tolerance": tolerance,
+                       "held_out_rows": len(check.points),
+                       "held_out_error": check.error}
+      if answers.region.box:  # the rule of three
+        self.figures["differs_on_at_most"] = 3 / len(check.points)
+      if not check.wrong.any():
+        return ""
+      if not answers.region.bounded:
+        break
+      wrong = check.points[check.wrong]
+      more = missing_units.add(
+          answers, self.network, wrong[np.argmin(np.abs(
+              np.linalg.norm(wrong, axis=1) - 1))], self.rng)
+      if more.units == self.network.units:
+        break
+      self.network = more
+      if self._small(more.units):
+        self._refine()
+      if not integral:
+        self._turn()
+    return (f"{self.network.units} units were found, and "
+            f"{check.wrong.sum()} of {len(check.points)} fresh rows are off by "
+            f"up to {check.error:.1e}")
+
+  def _tolerance(self) -> float:
+    if self.tolerance is not None:
+      return self.tolerance
+    precision = self.figures["precision"]
+    return max(1e-9, min(300 * precision, 1e-4), 3 * precision)
+
+  def _fresh(self, times: int) -> np.ndarray:
+    count = times * self.held_out
+    some = self.data[self.rng.permutation(len(self.data))[:count // 3]]
+    some = self.answers.region.points(some)
+    return np.concatenate(
+        [self.answers.region.sample(count - len(some), self.rng), some])
+
+
+def _of_signs(found: signs.Signs) -> dict[str, Any]:
+  return {"signs_from_integers": found.distance,
+          "remainder": found.remainder, "signs_integral": found.integral}

@@ -1,0 +1,139 @@
+"""The split of a data set between victim, adversary and test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.images import decode
+from wsl_extraction.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """How many examples victim, adversary and examiner get.
+
+  Each part has the classes in the proportions of the data set, up to rounding,
+  and is in random order. Private and pool come from the training examples; the
+  test set from the data set's own, or from training examples that are in
+  neither part if it has none. One seed gives the same private part and the
+  same test set whatever the size of the pool.
+
+  Attributes:
+    private: Examples that the victim learns from.
+    pool: Examples that the adversary may query.
+    test: Examples on which both are measured.
+    overlap: How many examples of the pool are also private.
+    seed: Which split, 0 or more.
+    shuffle_pool: Whether the pool is in random order. If not, every stretch of
+      it has the classes in the proportions of the data set: its first n are a
+      class-balanced subset, for the strategy `first.First`.
+  """
+
+  private: int
+  pool: int
+  test: int
+  overlap: int = 0
+  seed: int = 0
+  shuffle_pool: bool = True
+
+  def __post_init__(self):
+    checks.flag("Split.shuffle_pool", self.shuffle_pool)
+    for field in dataclasses.fields(self)[:-1]:
+      value = checks.whole(f"Split.{field.name}", getattr(self, field.name))
+      object.__setattr__(self, field.name, value)
+    if self.overlap > min(self.private, self.pool):
+      raise InputError(
+          f"Split.overlap is {self.overlap}, more than private"
+          f" ({self.private}) or pool ({self.pool}) hold; choose it smaller")
+
+  def __call__(self, dataset: Dataset) -> Parts:
+    """Splits a data set.
+
+    Raises:
+      InputError: The parts ask for more examples than there are.
+    """
+    self._check_size(dataset)
+    order, private, pool, test = np.random.default_rng(self.seed).spawn(4)
+    train = _stratified_order(dataset.train.labels, order)
+    end = self.private - self.overlap + self.pool
+    if dataset.test is None:
+      source, held_out = dataset.train, train[::-1]
+    else:
+      source = dataset.test
+      held_out = _stratified_order(dataset.test.labels, order)
+    own = dataset.train.take(private.permutation(train[:self.private]))
+    offered = train[self.private - self.overlap:end]
+    queried = dataset.train.take(
+        pool.permutation(offered) if self.shuffle_pool else offered)
+    known = set(own.keys)
+    return Parts(
+        private=own,
+        pool=queried,
+        test=source.take(test.permutation(held_out[:self.test])),
+        overlap=sum(key in known for key in queried.keys) if known else 0)
+
+  def _check_size(self, dataset: Dataset) -> None:
+    parts = {"private": self.private, "pool": self.pool}
+    if dataset.test is None:
+      parts["test"] = self.test
+    elif self.test > len(dataset.test):
+      raise InputError(
+          f"Split.test is {self.test} and data set"
+          f" {decode.printable(dataset.name)} has {len(dataset.test)} test"
+          " examples; choose it smaller")
+    needed = sum(parts.values()) - self.overlap
+    if needed > len(dataset.train):
+      shared = f" - overlap {self.overlap}" if self.overlap else ""
+      listed = " + ".join(f"{name} {size}" for name, size in parts.items())
+      raise InputError(
+          f"Split needs {needed} examples ({listed}{shared}) and data set"
+          f" {decode.printable(dataset.name)} has {len(dataset.train)} to"
+          " split; choose smaller parts")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+  """What a split gives.
+
+  Attributes:
+    private: What the victim learns from.
+    pool: What the adversary may query.
+    test: What both are measured on.
+    overlap: Measured: how many images of the pool are also private, to the
+      byte. Data sets with duplicates can exceed what the split asked for.
+  """
+
+  private: Examples
+  pool: Examples
+  test: Examples
+  overlap: int
+
+
+def _stratified_order(
+    labels: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+  """Orders examples so that every stretch has the proportions of the whole.
+
+  The shuffled members of a class of size m are laid at (j + u) / m for
+  j = 0..m-1, one u in [0, 1) a class: systematic sampling within strata.
+
+  Args:
+    labels: `[n]` class numbers.
+    rng: What decides.
+
+  Returns:
+    `[n]` indices.
+
+  References:
+    Madow and Madow, 1944, On the Theory of Systematic Sampling, I.
+  """
+  places = np.empty(len(labels))
+  for label in np.unique(labels):
+    members = rng.permutation(np.flatnonzero(labels == label))
+    size = len(members)
+    places[members] = (np.arange(size) + rng.random()) / size
+  return np.argsort(places, kind="stable")

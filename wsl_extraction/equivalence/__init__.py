@@ -1,0 +1,1 @@
+"""Equality of ReLU networks, decided with proof."""

@@ -1,0 +1,137 @@
+"""A certificate of how far a copy is from its victim, both of known weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from wsl_extraction.equivalence import bounds, decide, domains
+from wsl_extraction.errors import InputError
+from wsl_extraction.networks.relu_network import ReluNetwork
+
+# Time limit, and the bound that needs no improvement, relative to the weights.
+SECONDS = 5.0
+_ENOUGH = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+  """Bounds on the largest difference of two networks on a box.
+
+  They hold for exact arithmetic on the weights as they are; rounding within
+  either network is not part of them.
+
+  Attributes:
+    lower: The difference at the worst input that was found.
+    upper: A bound that is proved.
+    seconds: The time that it took.
+  """
+
+  lower: float
+  upper: float
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Layers:
+  """x -> relu(x hidden + bias) outer + x linear + constant."""
+
+  hidden: np.ndarray
+  bias: np.ndarray
+  outer: np.ndarray
+  constant: np.ndarray
+  linear: np.ndarray
+
+  @classmethod
+  def of(cls, network: ReluNetwork) -> _Layers:
+    if len(network.weights) != 2 or network.is_rectified:
+      raise InputError(
+          f"a network of {len(network.hidden)} hidden layers cannot be "
+          "certified; give networks of one hidden layer, or compare them by "
+          "decide.largest_difference")
+    linear = network.linear
+    if linear is None:
+      linear = np.zeros((network.dimension, network.outputs))
+    (hidden, outer), (bias, constant) = network.weights, network.biases
+    return cls(hidden, bias, outer, constant, linear)
+
+  def as_chain(self, low: np.ndarray, with_linear: bool) -> ReluNetwork:
+    """One hidden layer: x, which is at least `low`, is relu(x - low) + low."""
+    hidden, bias, outer = self.hidden, self.bias, self.outer
+    constant = self.constant
+    if with_linear:
+      hidden = np.hstack([hidden, np.eye(len(hidden))])
+      bias = np.concatenate([bias, -low])
+      outer = np.vstack([outer, self.linear])
+      constant = constant + low @ self.linear
+    return ReluNetwork([hidden, outer], [bias, constant])
+
+
+def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
+            centred: bool = False,
+            report: Callable[[str, str], None] = lambda stage, words: None
+            ) -> Certificate:
+  """Bounds the difference of the outputs of two networks on a box.
+
+  Args:
+    victim: A network of one hidden layer, with or without a linear part.
+    copy: Another of the same input and output sizes.
+    box: The inputs on which they are compared.
+    centred: Compares outputs less their mean over the classes, which is all
+      that probabilities tell of logits.
+    report: Called about once a second with the stage and the bounds so far.
+
+  Raises:
+    InputError: A network is deeper, or their sizes differ.
+  """
+  (theirs, slack), (ours, more) = (
+      _folded(_Layers.of(network), box, centred) for network in (victim, copy))
+  # Where the copy has a linear part, so has the victim, if one of zeros: hidden
+  # units of one network find theirs in the other.
+  with_linear = any(
+      layers.linear.any() or not layers.bias.size for layers in (theirs, ours))
+  f, g = (layers.as_chain(box.low, with_linear) for layers in (theirs, ours))
+  largest = max(float(np.abs(one).max(initial=0)) for one in f.weights)
+  found = decide.largest_difference(
+      f, g, box, SECONDS, enough=_ENOUGH * max(largest, 1.0),
+      report=lambda lower, upper: report(
+          "proving how far the copy is",
+          f"between {lower:.2g} and {upper:.2g}, for {SECONDS:g} s at most"))
+  return Certificate(max(float(found.lower) - slack - more, 0.0),
+                     float(found.upper) + slack + more, found.seconds)
+
+
+def _folded(layers: _Layers, box: domains.Box,
+            centred: bool) -> tuple[_Layers, float]:
+  """Moves units that are always on to the linear part, drops those never on.
+
+  Returns:
+    The layers, and a bound on what rounding has moved any output on the box.
+  """
+  hidden, bias, outer = layers.hidden, layers.bias, layers.outer
+  least, most = bounds.affine_range(box.low, box.high, hidden, bias)
+  on, stays = least >= 0, (least < 0) & (most > 0)
+  size = np.maximum(np.abs(box.low), np.abs(box.high))
+  sums = (np.abs(hidden[:, on]) @ np.abs(outer[on]) + np.abs(layers.linear),
+          np.abs(bias[on]) @ np.abs(outer[on]) + np.abs(layers.constant),
+          np.abs(outer[stays]))
+  linear = hidden[:, on] @ outer[on] + layers.linear
+  constant, outer = bias[on] @ outer[on] + layers.constant, outer[stays]
+  if centred:
+    outer, constant, linear = (
+        array - array.mean(axis=-1, keepdims=True)
+        for array in (outer, constant, linear))
+  slack = 0.0
+  if centred or on.any():
+    # A class's own terms, and the mean's, each rounded as often as there are
+    # classes and folded units at most.
+    total = size @ sums[0] + sums[1] + np.maximum(most[stays], 0) @ sums[2]
+    slack = float(bounds.gamma(int(on.sum()) + 2 * len(total)) * 2
+                  * total.max() * (1 + 2.0**-40))
+  if box.low.any():
+    # `as_chain` adds up the linear part at the lowest corner.
+    slack += float(bounds.gamma(len(size) + 2) * (
+        size @ np.abs(linear) + np.abs(constant)).max())
+  return _Layers(hidden[:, stays], bias[stays], outer, constant, linear), slack

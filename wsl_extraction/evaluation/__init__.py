@@ -1,0 +1,1 @@
+"""Agreement of a surrogate with its victim and with the truth."""

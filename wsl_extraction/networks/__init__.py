@@ -1,0 +1,1 @@
+"""Networks as Keras models and as plain arrays."""

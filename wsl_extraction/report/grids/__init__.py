@@ -1,0 +1,1 @@
+"""Tables and searches that consist of many runs."""

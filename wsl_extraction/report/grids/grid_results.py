@@ -1,0 +1,177 @@
+"""What the runs of a table came to, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.report import run_folder
+from wsl_extraction.report.grids.grid_runs import FIGURES, Cell, Run
+from wsl_extraction.report.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What one run came to.
+
+  Attributes:
+    status: Of the attack, such as "DONE".
+    seconds: How long it took, all its processes together.
+    figures: Of the surrogate, in %; those that were not measured are missing.
+    victim: The fingerprint of the network that was attacked.
+    backend: What Keras computed with.
+    data: The fingerprint of the data set.
+  """
+
+  status: str
+  seconds: float
+  figures: Mapping[str, float]
+  victim: str | None = None
+  backend: str | None = None
+  data: str | None = None
+
+
+class GridResults:
+  """The outcomes of those runs of a table that have one.
+
+  Args:
+    found: Each run that ended, and what it came to.
+    failed: Runs that were tried just now and have no result.
+  """
+
+  def __init__(self, found: Mapping[Run, Outcome],
+               failed: Collection[Run] = ()):
+    self._found = dict(found)
+    self._failed = tuple(run for run in failed if run not in self._found)
+
+  @classmethod
+  def read(cls, planned: Iterable[Run], root: pathlib.Path,
+           failed: Collection[Run] = ()) -> GridResults:
+    """Reads the results of runs below the folder of the table.
+
+    Args:
+      planned: The runs of the table.
+      root: Its folder.
+      failed: Those that were tried just now and failed.
+
+    Raises:
+      InputError: A run's folder is damaged, holds other files, or was written
+        by another version.
+    """
+    found = {}
+    for run in planned:
+      folder = RunFolder(run.folder(root))
+      folder.refuse_others()
+      outcome = _outcome(folder)
+      if outcome is not None:
+        found[run] = outcome
+    return cls(found, failed)
+
+  def __contains__(self, run: Run) -> bool:
+    return run in self._found
+
+  def __len__(self) -> int:
+    return len(self._found)
+
+  def items(self) -> list[tuple[Run, Outcome]]:
+    """Each run that ended, and what it came to."""
+    return list(self._found.items())
+
+  def of(self, cell: Cell) -> list[Outcome]:
+    """The outcomes of one cell."""
+    return [outcome for run, outcome in self._found.items() if run.cell == cell]
+
+  def failures(self, cell: Cell) -> int:
+    """How many runs of one cell failed just now."""
+    return sum(run.cell == cell for run in self._failed)
+
+  def values(self, cell: Cell, figure: str) -> dict[int, float]:
+    """What was measured in one cell: {seed: %}."""
+    return {run.seed: outcome.figures[figure]
+            for run, outcome in self._found.items()
+            if run.cell == cell and figure in outcome.figures}
+
+  def mean(self, cell: Cell, figure: str) -> Estimate | None:
+    """The mean over seeds, in %, with its 95% interval."""
+    values = list(self.values(cell, figure).values())
+    return metrics.mean(values) if values else None
+
+  def difference(self, cell: Cell, other: Cell,
+                 figure: str) -> tuple[Estimate | None, int]:
+    """By how much one cell exceeds another under the same seeds.
+
+    Returns:
+      The mean difference, in points of %, with its 95% interval; and the
+      number of seeds that both have.
+    """
+    ours, theirs = self.values(cell, figure), self.values(other, figure)
+    common = [seed for seed in ours if seed in theirs]
+    if not common:
+      return None, 0
+    return metrics.paired_difference(
+        [ours[s] for s in common], [theirs[s] for s in common]), len(common)
+
+  def hours(self, cell: Cell | None = None) -> float:
+    """How long the runs of one cell took together, or those of all."""
+    ended = self._found.values() if cell is None else self.of(cell)
+    return sum(outcome.seconds for outcome in ended) / 3600
+
+
+def taken_by_other_process(run: Run, root: pathlib.Path) -> bool:
+  """Whether a run that was missing has a result by now, or is being run."""
+  folder = RunFolder(run.folder(root))
+  try:
+    folder.refuse_use()
+  except InputError:
+    return True
+  return folder.result.exists()
+
+
+def _outcome(folder: RunFolder) -> Outcome | None:
+  try:
+    result = folder.read_json(folder.result.name)
+  except RecursionError as error:
+    raise run_folder.damaged(folder.result, error) from error
+  if result is None:
+    return None
+  try:
+    surrogate, data = result.get("surrogate"), result.get("dataset")
+    return Outcome(
+        _text(result.get("status"), "status"),
+        _number(result.get("seconds"), "seconds", 0, math.inf),
+        dict(_figures({} if surrogate is None else surrogate)),
+        _text(result.get("victim", ""), "victim") or None,
+        _text(result.get("backend", ""), "backend") or None,
+        None if data is None else _text(data.get("fingerprint", ""),
+                                        "dataset") or None)
+  except (TypeError, ValueError, AttributeError) as error:
+    raise run_folder.damaged(folder.result, error) from error
+
+
+def _text(value: Any, name: str) -> str:
+  if not isinstance(value, str):
+    raise ValueError(f"its {name} is {value!r}")
+  return value
+
+
+def _figures(surrogate: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+  if not isinstance(surrogate, dict):
+    raise ValueError(f"its surrogate is {surrogate!r}")
+  for name in FIGURES:
+    value = (surrogate.get(name) or {}).get("value")
+    if value is not None:
+      # Of six digits, as the result has them.
+      yield name, round(100 * _number(value, name, 0, 1), 6)
+
+
+def _number(value: Any, name: str, least: float, most: float) -> float:
+  if type(value) not in (int, float) or not (
+      math.isfinite(value) and least <= value <= most):
+    raise ValueError(f"its {name} is {value!r}")
+  return float(value)

@@ -1,0 +1,196 @@
+"""The cells of a table, and the runs and shares that they fall into."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import pathlib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from wsl_extraction.errors import InputError
+
+# What can be measured, and what tables call it.
+FIGURES = {
+    "accuracy_top1": "top-1 accuracy",
+    "accuracy_top5": "top-5 accuracy",
+    "fidelity_top1": "top-1 fidelity",
+    "fidelity_top5": "top-5 fidelity",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GinSettings:
+  """What gin reads for a run: files first, then bindings; later ones win."""
+
+  files: tuple[str, ...] = ()
+  bindings: tuple[str, ...] = ()
+
+  @classmethod
+  def parse(cls, where: str, given: Any) -> GinSettings:
+    """Reads a string or a sequence of strings.
+
+    Args:
+      where: What is read, for messages, such as "Grid.settings".
+      given: Each string is the path of a gin file if it ends in ".gin", else
+        a binding or an import as gin files have them.
+
+    Raises:
+      InputError: One of them is neither.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence):
+      raise InputError(f"{where} is {given!r}; give a gin file, a binding, or "
+                       "a list of them")
+    for text in texts:
+      if not isinstance(text, str) or not _SETTING.search(text):
+        raise InputError(f"{where} has {text!r}, neither a gin file "
+                         "(name.gin) nor a binding (name = value); mend it")
+    return cls(tuple(t for t in texts if t.endswith(".gin")),
+               tuple(t for t in texts if not t.endswith(".gin")))
+
+  def __add__(self, other: GinSettings) -> GinSettings:
+    return GinSettings(self.files + other.files, self.bindings + other.bindings)
+
+
+_SETTING = re.compile(r"\.gin$|=|^(from|import)\s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One place of a table: a configuration that runs under several seeds.
+
+  Attributes:
+    row: The name of its row.
+    column: The name of its column.
+    settings: Its configuration, all but the seed.
+    place: The folder of its runs, below that of the table.
+  """
+
+  row: str
+  column: str
+  settings: GinSettings
+  place: str
+
+  def __str__(self) -> str:
+    return f"{self.row}, {self.column}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One cell under one seed."""
+
+  cell: Cell
+  seed: int
+
+  @property
+  def settings(self) -> GinSettings:
+    """Its whole configuration."""
+    return self.cell.settings + GinSettings(
+        bindings=(f"Experiment.seed = {self.seed}",))
+
+  def folder(self, root: pathlib.Path) -> pathlib.Path:
+    """Where its results are, below the folder of the table."""
+    return root / self.cell.place / f"seed_{self.seed}"
+
+  def __str__(self) -> str:
+    return f"{self.cell}, seed {self.seed}"
+
+
+def runs(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
+  """All runs, seed by seed, so that all cells fill at the same pace."""
+  return [Run(cell, seed) for seed in seeds for cell in cells]
+
+
+def parsed_shard(text: str | None) -> tuple[int, int]:
+  """Which share of how many a --shard names: (2, 3) of "2/3", (1, 1) of None.
+
+  Raises:
+    InputError: There is no such share.
+  """
+  found = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text)
+  if not found:
+    raise InputError(f"--shard={shlex.quote(text or '')} is no share; give the "
+                     "first of two, say, as --shard=1/2")
+  index, count = int(found[1]), int(found[2])
+  _check_share(index, count)
+  return index, count
+
+
+def share(cells: Sequence[Cell], seeds: Sequence[int], index: int,
+          count: int) -> list[Run]:
+  """The runs that fall to one of several machines, from the plan alone.
+
+  Runs are dealt cell by cell: those of one cell, which take equally long, fall
+  to different machines, and the shares differ by one run at most.
+
+  Args:
+    cells: Of the table.
+    seeds: Of each cell.
+    index: Which share, from 1 to `count`.
+    count: How many shares.
+
+  Raises:
+    InputError: There is no such share.
+  """
+  _check_share(index, count)
+  dealt = [Run(cell, seed) for cell in cells for seed in seeds]
+  mine = set(dealt[index - 1::count])
+  return [run for run in runs(cells, seeds) if run in mine]
+
+
+def _check_share(index: int, count: int) -> None:
+  if not 1 <= index <= count:
+    raise InputError(f"there is no shard {index} of {count}; give 1/{count} "
+                     f"to {count}/{count}" if count >= 1 else
+                     f"there is nothing to share among {count}; give --shard "
+                     "as 1/2 and 2/2, say")
+
+
+def folder_name(name: str) -> str:
+  """A name as a folder may be called everywhere."""
+  return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def refuse_shared_folders(what: str, names: Iterable[str]) -> None:
+  """Raises InputError where two names would share a folder.
+
+  Some file systems take capitals for small letters.
+  """
+  found = collections.defaultdict(list)
+  for name in names:
+    found[folder_name(name).casefold()].append(name)
+  for folder, sharing in found.items():
+    if len(sharing) > 1:
+      raise InputError(f"{what} has {sharing[0]!r} and {sharing[1]!r}, which "
+                       f"would share the folder {folder}; rename one")
+
+
+def checked_seeds(where: str, seeds: Any) -> tuple[int, ...]:
+  """Seeds as a tuple.
+
+  Raises:
+    InputError: There are none, one is twice there, or one is no seed.
+  """
+  if (not isinstance(seeds, Sequence) or not seeds
+      or len(set(seeds)) != len(seeds)
+      or not all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)):
+    raise InputError(f"{where} is {seeds!r}; give a list of whole numbers from "
+                     "0 on, at least one, and each once")
+  return tuple(seeds)
+
+
+def checked_figures(where: str, figures: Any) -> tuple[str, ...]:
+  """Names of figures as a tuple.
+
+  Raises:
+    InputError: There are none, one is twice there, or one is unknown.
+  """
+  if (isinstance(figures, str) or not isinstance(figures, Sequence)
+      or not figures or len(set(figures)) != len(figures)
+      or not set(figures) <= set(FIGURES)):
+    raise InputError(f"{where} is {figures!r}; choose from "
+                     f"{', '.join(FIGURES)}, each once")
+  return tuple(figures)

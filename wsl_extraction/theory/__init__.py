@@ -1,1 +1,0 @@
-"""What makes extraction hard, and when two networks are provably equal."""

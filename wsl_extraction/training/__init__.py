@@ -1,0 +1,1 @@
+"""Training of students, of surrogates and victims alike."""

@@ -1,0 +1,185 @@
+"""Training that can be stopped at any moment and ends in the same weights."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import grain
+import keras
+import numpy as np
+from keras import ops
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
+from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
+from wsl_extraction.training.student import Student
+
+# One thread, a few batches ahead. Grain's own choice, 16 threads and up to 500
+# batches, would hold gigabytes of large images.
+_READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+_THREADS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
+
+
+def fit(student: Student, batches: Any, steps: int, *,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: int = 100, placement: Placement = ONE_DEVICE,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        read: Callable[[Any], Iterable[Any]] | None = None,
+        complete: Callable[[Any], Any] | None = None) -> None:
+  """Trains a compiled student for `steps` steps in all.
+
+  With a checkpoint file, a call after an interruption continues behind the
+  last checkpoint, with the same batches and random numbers as if nothing had
+  happened: the weights come out equal to the last bit (on one kind of CPU).
+
+  An optimizer with `use_ema` keeps exponential averages of the weights, from
+  those after the first step on; they take the weights' place at the end. Batch
+  normalisation's statistics are averages of the same kind, by its momentum, and
+  stay.
+
+  Args:
+    student: Compiled and otherwise new; its state is overwritten by the
+      checkpoint's.
+    batches: A grain `MapDataset` whose element i is the batch of step i; of a
+      student that accumulates k batches a step, the k elements from k i on.
+    steps: The steps of the whole training.
+    checkpoint: The file; None keeps none.
+    checkpoint_every: At most so many steps lie between two checkpoints: the
+      largest such number that divides `steps`. It is also what Keras calls an
+      epoch.
+    placement: Of the student. Of several processes all read the checkpoint
+      and the first writes it; each gives its own rows of the batches.
+    callbacks: For Keras' `fit`.
+    read: Gives the elements of a `MapDataset` in their order; by default one
+      thread of this process does, a few batches ahead.
+    complete: Applied to each element in this process, wherever it was read.
+
+  Raises:
+    InputError: The checkpoint is damaged or of another student, or cannot be
+      written.
+  """
+  for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
+    if not isinstance(value, int) or value < 1:
+      raise InputError(f"{name} is {value!r}; give a whole number, 1 or more")
+  epoch = _largest_divisor(steps, checkpoint_every)
+  done = 0
+  if checkpoint is not None:
+    writer = Checkpoint(checkpoint)
+    done = writer.restore(student)
+    # Last: what others record of an epoch must not be missing when it counts
+    # as done; what they record too much they drop when it is repeated.
+    callbacks = [*callbacks, *([writer] if placement.first else [])]
+  if done == steps:
+    # As `fit` ends: with averages of the weights, if the optimizer keeps any.
+    student.optimizer.finalize_variable_values(student.trainable_variables)
+    return
+  passes = student.accumulate
+  # An execution must not reach beyond its epoch.
+  student.steps_per_execution = _largest_divisor(
+      epoch * passes, student.steps_per_execution)
+  rest = batches[done * passes:steps * passes]
+  # With `tf.distribute` Keras looks at a batch and then begins anew: what had
+  # been read ahead would be missing from a generator.
+  make = _rereadable if placement.rereads else _elements
+  try:
+    student.fit(make(rest, read, complete), steps_per_epoch=epoch * passes,
+                initial_epoch=done // epoch, epochs=steps // epoch,
+                callbacks=list(callbacks), shuffle=False, verbose=0)
+  except BaseException:
+    # Keras leaves callbacks as they are, a progress bar in mid-line.
+    for callback in callbacks:
+      callback.on_train_end()
+    raise
+
+
+class Checkpoint(keras.callbacks.Callback):
+  """Writes all that training depends on, whole or not at all, at epoch ends.
+
+  Keras' `BackupAndRestore` forgets the states of seed generators and replays a
+  broken epoch; this keeps every variable.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    super().__init__()
+    self.path = pathlib.Path(path)
+
+  def on_epoch_end(self, epoch, logs=None):
+    arrays = {f"{index:05d}": _array(variable) for index, variable
+              in enumerate(_variables(self.model))}
+    arrays["backend"] = np.array(keras.backend.backend())
+    with (
+      files.atomic_write(self.path) as temporary,
+      open(temporary, "wb") as file,
+    ):
+      np.savez(file, **arrays)
+
+  def restore(self, student: Student) -> int:
+    """Loads the checkpoint, if there is one, between `compile` and `fit`.
+
+    Returns:
+      The steps that were done when it was written, or 0.
+
+    Raises:
+      InputError: It is damaged, or of another student.
+    """
+    if not self.path.exists():
+      return 0
+    student.optimizer.build(student.trainable_variables)
+    variables = _variables(student)
+    try:
+      # Opened here, as numpy leaves a damaged file open; what is no zip file
+      # it would take for a single array.
+      with open(self.path, "rb") as file, zipfile.ZipFile(file):
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as saved:
+          backend = str(saved["backend"])
+          arrays = [saved[name] for name in saved.files if name != "backend"]
+    except (
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+      raise InputError(f"checkpoint {self.path} is damaged ({error}); delete "
+                       "it to train again from the responses kept") from error
+    if backend != keras.backend.backend():
+      raise InputError(f"checkpoint {self.path} was written on {backend}, this "
+                       f"is {keras.backend.backend()}; set KERAS_BACKEND or "
+                       "choose another folder")
+    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+      raise InputError(f"checkpoint {self.path} is of another network, "
+                       "objective or optimizer; choose another folder")
+    for variable, array in zip(variables, arrays, strict=True):
+      variable.assign(array)
+    return int(_array(student.step))
+
+
+def _array(variable: Any) -> np.ndarray:
+  # Mirrored variables are no arrays, but tensors.
+  return ops.convert_to_numpy(ops.convert_to_tensor(variable))
+
+
+def _variables(student: Student) -> list[Any]:
+  return [*student.trainable_variables, *student.non_trainable_variables,
+          *student.optimizer.variables]
+
+
+def _elements(batches: grain.MapDataset,
+              read: Callable[[Any], Iterable[Any]] | None,
+              complete: Callable[[Any], Any] | None) -> Iterator[tuple[Any]]:
+  # To TensorFlow a generator is read ahead by Keras, a grain data set is not.
+  for batch in (read(batches) if read else batches.to_iter_dataset(_READING)):
+    yield (complete(batch) if complete else batch,)
+
+
+def _rereadable(batches: grain.MapDataset,
+                read: Callable[[Any], Iterable[Any]] | None,
+                complete: Callable[[Any], Any] | None) -> grain.IterDataset:
+  if complete:
+    batches = batches.map(complete)
+  # Threads take the place of what reads elsewhere.
+  return batches.to_iter_dataset(_THREADS if read else _READING)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+  return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
