@@ -54,7 +54,7 @@ def _images(data_dir: str | None) -> np.ndarray:
   if not data_dir:
     return mixmatch.made_up()
   from wsl_extraction.data import datasets
-  return datasets.load("cifar10", data_dir).train.images
+  return datasets.load("cifar10", data_dir).train.rows
 
 
 def main() -> None:

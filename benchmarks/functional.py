@@ -149,7 +149,7 @@ class Bench:
 
 
 def _grey(examples):
-  grey = np.rint(np.asarray(examples.images).mean(axis=3, keepdims=True))
+  grey = np.rint(np.asarray(examples.rows).mean(axis=3, keepdims=True))
   return dataclasses.replace(examples, images=grey.astype(np.uint8))
 
 
@@ -176,7 +176,7 @@ def _compared(surrogate, victim, dataset, parts, case) -> tuple[float, float]:
     many = rng.uniform(low, high, (100_000, *victim.input_shape))
     same = [np.mean(victim.predict(points).argmax(1)
                     == _told(surrogate, points).argmax(1))
-            for points in (many, parts.test.images)]
+            for points in (many, parts.test.rows)]
   return largest / size, float(min(same))
 
 

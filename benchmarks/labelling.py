@@ -24,7 +24,7 @@ def contestants(classes: int, count: int):
   from wsl_extraction.data import datasets
   from wsl_extraction.networks.resnet_v2 import resnet_v2
   from wsl_extraction.victims.victim import in_batches
-  images = datasets.load("mnist5k").train.images[:count]
+  images = datasets.load("mnist5k").train.rows[:count]
   network = resnet_v2((28, 28, 1), classes, depth=8, width=16, seed=0)
   parts = range(0, len(images), _BATCH)
 

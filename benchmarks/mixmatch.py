@@ -18,8 +18,8 @@ CLASSES = 10
 _SHAPE = (32, 32, 3)
 _QUICK = ("wide_resnet.wide_resnet.depth = 10",
           "wide_resnet.wide_resnet.width = 1",
-          f"Learning.batch_size = {SMALL_BATCH}",
-          f"Learning.unlabeled_batch_size = {SMALL_BATCH}")
+          f"surrogate/Recipe.batch_size = {SMALL_BATCH}",
+          f"surrogate/Recipe.unlabeled_batch_size = {SMALL_BATCH}")
 
 
 def training(steps: int, quick: bool = False, images: np.ndarray | None = None,

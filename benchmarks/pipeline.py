@@ -89,7 +89,7 @@ def encoded(data_dir: str | None, quick: bool):
   if data_dir:
     name = ("imagenet2012" if os.path.isdir(
         os.path.join(data_dir, "imagenet2012")) else os.path.abspath(data_dir))
-    stored = lazy_datasets.read(name, data_dir, _SIDE).train.images
+    stored = lazy_datasets.read(name, data_dir, _SIDE).train.rows
     stored = stored[:8 if quick else 2000]
     files = stored.source.read(stored.rows)
   else:

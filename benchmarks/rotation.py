@@ -24,7 +24,7 @@ def training(steps: int):
   experiment = cli.built(Experiment)
   attack = experiment.attack
   dataset = datasets.load(experiment.dataset)
-  pool = experiment.split(dataset).pool.images
+  pool = experiment.split(dataset).pool.rows
   known = experiment.budget
   scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), known)
   network = attack.network(input_shape=dataset.input_shape, num_classes=10,

@@ -43,7 +43,7 @@ def _data(count: int):
   from wsl_extraction.oracle.response import Response
   from wsl_extraction.oracle.reveals import Access
 
-  images = datasets.load("mnist5k").train.images[:count]
+  images = datasets.load("mnist5k").train.rows[:count]
   scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), count)
   classes = np.broadcast_to(np.arange(10, dtype=np.int32), scores.shape)
   return images, Response(Access.SCORES, classes, scores.astype(np.float32))

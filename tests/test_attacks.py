@@ -20,7 +20,7 @@ from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.oracle.ledger import Ledger
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.response import AccessDenied
+from wsl_extraction.oracle.response import NotRevealed
 from wsl_extraction.oracle.reveals import Access
 from wsl_extraction.runtime import devices
 from wsl_extraction.strategies.coverage import KCenter
@@ -125,7 +125,7 @@ def test_refuses_too_little_access_before_the_first_query(row):
     k = 2 if access is Access.TOP_K else None
     below = Oracle(seen.append, outputs="logits", input_shape=SHAPE,
                    num_classes=CLASSES, access=access, k=k)
-    with pytest.raises(AccessDenied, match="needs access"):
+    with pytest.raises(NotRevealed, match="needs access"):
       row.attack(below, pool(), 0)
     assert seen == []
 

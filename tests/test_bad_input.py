@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-import bad_files
-import commands
+from fixtures import bad_files
+from fixtures import commands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +97,13 @@ GIN = {
     "misspelt parameter of a victim's optimizer": bound(
         "import wsl_extraction.victims.trained",
         "Experiment.victim = @wsl_extraction.victims.trained.Trained()",
-        "wsl_extraction.victims.trained.Trained.steps = 1",
-        "wsl_extraction.victims.trained.Trained.network = @resnet_v2.resnet_v2",
-        "wsl_extraction.victims.trained.Trained.optimizer = "
+        "wsl_extraction.victims.victim/recipe.Recipe.steps = 1",
+        "wsl_extraction.victims.victim/recipe.Recipe.network = @resnet_v2.resnet_v2",
+        "wsl_extraction.victims.victim/recipe.Recipe.optimizer = "
         "@keras.optimizers.SGD", "keras.optimizers.SGD.learning_rat = 0.1",
         said=("Trained's", "learning_rat", "SGD", "mend"), command="label"),
     "undefined macro": bound(
-        "Learning.steps = %NOWHERE", said=("NOWHERE", "mend")),
+        "surrogate/Recipe.steps = %NOWHERE", said=("NOWHERE", "mend")),
 }
 SETTINGS = {
     "budget 0": bound("Experiment.budget = 0", said=("budget is 0", "give")),
@@ -114,18 +114,18 @@ SETTINGS = {
     "budget too large": bound(
         "Experiment.budget = 65", said=("65", "pool of 64", "lower it")),
     "access unknown": bound(
-        "Experiment.access = 'all'", said=("'all'", "choose one of label,")),
+        "Experiment.reveal = 'all'", said=("'all'", "choose one of label,")),
     "access too little": bound(
         "Learning.objective = @distillation.LogitMatching()",
         said=("access is 'scores'", "needs 'logits'", "raise it")),
-    "no k": bound("Experiment.access = 'top_k'",
+    "no k": bound("Experiment.reveal = 'top_k:3'",
                   said=("k is None", "from 1 to 10")),
     "k too large": bound(
-        "Experiment.access = 'top_k'", "Experiment.k = 11", command="label",
+        "Experiment.reveal = 'top_k:3'", "Experiment.k = 11", command="label",
         said=("k is 11", "from 1 to 10")),
     "depth": bound("resnet_v2.resnet_v2.depth = 9",
                    said=("Learning's", "depth 9", "8 and 11")),
-    "batch size": bound("Learning.unlabeled_batch_size = 'a'",
+    "batch size": bound("surrogate/Recipe.unlabeled_batch_size = 'a'",
                         said=("unlabeled_batch_size is 'a'", "give")),
     "victim without brackets": bound(
         "Experiment.victim = @function.Function",
@@ -149,14 +149,14 @@ STRATEGIES = {
     "no guesses": bound(*MIXMATCH, "mixmatch.MixMatch.guesses = 0",
                         said=("MixMatch.guesses is 0", "1 or more")),
     "unlabelled batch empty": bound(
-        *MIXMATCH, "Learning.unlabeled_batch_size = 0",
+        *MIXMATCH, "surrogate/Recipe.unlabeled_batch_size = 0",
         said=("MixMatch has no unlabelled", "unlabeled_batch_size")),
     "nothing left unlabelled": bound(
         *MIXMATCH, "Experiment.budget = 64",
         said=("MixMatch has no unlabelled", "below the size of the pool")),
     "unequal batches interleaved": bound(
         *MIXMATCH, "mixmatch.MixMatch.interleave = True",
-        "Learning.unlabeled_batch_size = 4",
+        "surrogate/Recipe.unlabeled_batch_size = 4",
         said=("interleave", "(4)", "(8)", "equal")),
     "more rounds than queries": bound(
         "Learning.rounds = 33", said=("rounds is 33", "32 queries", "fewer")),

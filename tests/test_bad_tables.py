@@ -12,9 +12,9 @@ import sys
 
 import pytest
 
-import commands
-import stand_in_runs
-from commands import GRID
+from fixtures import commands
+from fixtures import stand_in_runs
+from fixtures.commands import GRID
 from wsl_extraction.report.grids import grid_runs
 
 # Of which the cases have stand-in results.

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from source_tree import ROOT, SourceTree
+from fixtures.source_tree import ROOT, SourceTree
 
 _SCRIPTS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("*.py")

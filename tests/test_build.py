@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from source_tree import PACKAGE, ROOT, SourceTree
+from fixtures.source_tree import PACKAGE, ROOT, SourceTree
 
 # What a package that is imported under one name is called where it is pinned.
 DISTRIBUTIONS = {

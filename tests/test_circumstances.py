@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-import commands
+from fixtures import commands
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import files
 

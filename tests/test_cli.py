@@ -22,7 +22,7 @@ from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import objective
 
 learning.Learning.objective = @distillation.Distillation()
-learning.Learning.steps = 3
+surrogate/recipe.Recipe.steps = 3
 split.Split.pool = 5
 """
 
@@ -102,12 +102,12 @@ def test_flags_that_cannot_be_used(monkeypatch, capsys, arguments, said):
 
 
 @pytest.mark.parametrize("bindings, name, value", [
-    (["learning.Learning.steps = 4"], "learning.Learning.steps", 4),
-    (["Learning.steps = 4"], "learning.Learning.steps", 4),
-    (["Learning.steps = 4", "learning.Learning.steps = 7"],
-     "learning.Learning.steps", 7),
-    (["learning.Learning.steps = 7", "Learning.steps = 4"],
-     "learning.Learning.steps", 4),
+    (["surrogate/recipe.Recipe.steps = 4"], "surrogate/recipe.Recipe.steps", 4),
+    (["surrogate/Recipe.steps = 4"], "surrogate/recipe.Recipe.steps", 4),
+    (["surrogate/Recipe.steps = 4", "surrogate/recipe.Recipe.steps = 7"],
+     "surrogate/recipe.Recipe.steps", 7),
+    (["surrogate/recipe.Recipe.steps = 7", "surrogate/Recipe.steps = 4"],
+     "surrogate/recipe.Recipe.steps", 4),
     (["import wsl_extraction.report.run_table",
       "wsl_extraction.report.run_table.result_table.result = 'a'"],
      "wsl_extraction.report.run_table.result_table.result", "a"),
@@ -145,8 +145,8 @@ def test_a_binding_may_refer_to_what_an_earlier_one_imports(file):
 @pytest.mark.parametrize("text, said", [
     ("learning.Learning.stepz = 1\n", r"'stepz' \(line 12\); check the spell"),
     ("learning.Lerning.steps = 1\n", r"attribute Lerning"),
-    ("learning.Learning.steps = [1,\n", r"near line 1\d: a bracket"),
-    ("learning.Learning.steps = 1 2\n", r"line 12.*mend the syntax"),
+    ("surrogate/recipe.Recipe.steps = [1,\n", r"near line 1\d: a bracket"),
+    ("surrogate/recipe.Recipe.steps = 1 2\n", r"line 12.*mend the syntax"),
     ("import no_such_module\n", "no_such_module"),
     ("include 'no_such.gin'\n", "no_such.gin"),
 ])

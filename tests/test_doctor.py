@@ -12,7 +12,7 @@ import types
 import keras
 import pytest
 
-import commands
+from fixtures import commands
 from wsl_extraction import cli, doctor
 from wsl_extraction.data import prepared_index
 from wsl_extraction.errors import InputError

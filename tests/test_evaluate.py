@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import commands
+from fixtures import commands
 
 GRID = """\
 from __gin__ import dynamic_registration
@@ -74,7 +74,7 @@ def test_a_table_holds_no_result_of_other_settings(folder):
       commands.GIN.replace("steps = 2", "steps = 3"))
   done = run(folder, *reproduce)
   assert (done.status, done.stdout) == (2, "")
-  assert "Learning.steps is 2 there and 3 here" in done.stderr
+  assert "Recipe.steps is 2 there and 3 here" in done.stderr
   assert done.stderr.count("\n") == 1
   done = run(folder, *reproduce, "--seed=1")
   assert done.status == 2 and "Grid.seeds" in done.stderr

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from gin_files import (
+from fixtures.gin_files import (
     EXPERIMENTS,
     FILES,
     LEARNING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gin_files import (
+from fixtures.gin_files import (
     EXPERIMENTS,
     at_root,  # noqa: F401
     one_step,
@@ -18,8 +18,8 @@ DEEP = {
         "resnet_v2.depth = 50", "resnet_v2.width = 64"),
     "gin/imagenet/v2_200_10_wsl_rotation.gin": (
         "resnet_v2.depth = 200", "resnet_v2.width = 2")}
-AS_IT_IS = ("Experiment.image_size = 224", "Learning.batch_size = 2",
-            "Learning.unlabeled_batch_size = 0")
+AS_IT_IS = ("Experiment.image_size = 224", "surrogate/Recipe.batch_size = 2",
+            "surrogate/Recipe.unlabeled_batch_size = 0")
 
 
 @pytest.mark.parametrize("name", sorted(set(PAPER) - set(DEEP)))

@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import pytest
 
-from gin_files import (
+from fixtures.gin_files import (
     EXPERIMENTS,
     FILES,
     ROOT,

@@ -10,8 +10,8 @@ import os
 import gin
 import pytest
 
-import commands
-from gin_files import ROOT, THEOREMS
+from fixtures import commands
+from fixtures.gin_files import ROOT, THEOREMS
 from wsl_extraction import cli
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import curves, run_folder, text_tables

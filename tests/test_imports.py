@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from source_tree import PACKAGE, SourceTree
+from fixtures.source_tree import PACKAGE, SourceTree
 
 # May be imported by all.
 LEAVES = frozenset({"errors", "checks"})

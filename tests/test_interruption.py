@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import pytest
 
-import stopped_commands
-from stopped_commands import BATCH, BUDGET, POOL, STEPS, VICTIM_STEPS, Command
+from fixtures import stopped_commands
+from fixtures.stopped_commands import BATCH, BUDGET, POOL, STEPS, VICTIM_STEPS, Command
 
 # Moments: what a command has come to, as the disk tells it.
 

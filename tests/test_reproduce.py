@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-import commands
+from fixtures import commands
 
 # Waits, while the victim is asked, for as long as the file "hold" exists.
 HELD = '''
@@ -146,7 +146,7 @@ def test_results_of_other_settings_are_refused_and_left_alone(
   folder, _ = grids_run[undisturbed]
   shutil.copytree(folder, tmp_path / "copy")
   outcome = commands.run(
-      words("--gin_bindings=Grid.settings = 'learning.Learning.steps = 5'",
+      words("--gin_bindings=Grid.settings = 'surrogate/recipe.Recipe.steps = 5'",
             "--shard=2/2"),
       tmp_path / "copy",
       commands.environment(tmp_path / "copy", KERAS_BACKEND="tensorflow"))

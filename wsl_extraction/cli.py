@@ -15,7 +15,8 @@ import re
 import sys
 import textwrap
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import gin
 from absl import flags
@@ -23,6 +24,13 @@ from absl import flags
 import wsl_extraction
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import devices
+from wsl_extraction.runtime.runtime import Runtime, cache_folder
+
+if TYPE_CHECKING:
+  from wsl_extraction.data.examples import Dataset
+  from wsl_extraction.data.split import Parts
+  from wsl_extraction.experiment import Experiment
+  from wsl_extraction.victims.victim import Victim
 
 FLAGS = flags.FLAGS
 
@@ -226,10 +234,62 @@ def built(configurable):
                      "mend the gin file or binding") from error
 
 
-def cache_folder() -> pathlib.Path:
-  """Where trained victims are kept."""
-  chosen = FLAGS.cache_dir or os.environ.get("WSL_EXTRACTION_CACHE")
-  return pathlib.Path(chosen or "~/.cache/wsl_extraction").expanduser()
+def experiment() -> Experiment:
+  """Reads the flags' gin files and bindings and constructs the experiment.
+
+  Networks that are made afterwards have its precision.
+
+  Raises:
+    InputError: They cannot be used.
+  """
+  from wsl_extraction.experiment import Experiment  # slow to import
+
+  bindings = list(FLAGS.gin_bindings)
+  if FLAGS.seed is not None:
+    bindings.append(f"Experiment.seed = {FLAGS.seed}")
+  configure(FLAGS.gin_file, bindings)
+  made = built(Experiment)
+  devices.set_precision(made.precision)
+  return made
+
+
+def load_data(made: Experiment) -> tuple[Dataset, Parts]:
+  """Loads an experiment's data, and shows the progress of a first reading."""
+  from wsl_extraction.report import progress
+
+  with contextlib.ExitStack() as shown:
+    return made.data(FLAGS.data_dir, progress.FirstReading(shown))
+
+
+def load_victim(made: Experiment, parts: Parts) -> Victim:
+  """Loads the victim or trains it, and shows under what licence it is.
+
+  Raises:
+    InputError: It cannot be had, or cannot give what is to be revealed.
+  """
+  from wsl_extraction.report import training_log
+
+  victim = made.victim.load(parts, Runtime(
+      cache=cache_folder(FLAGS.cache_dir), adapt=devices.adapt,
+      compile_options=devices.compile_options(),
+      training_callbacks=lambda *size: [training_log.Progress(*size)]))
+  made.oracle.live(victim)  # refuses what does not go together
+  if victim.licence:
+    say(f"licence: {victim.licence}")
+  return victim
+
+
+@contextlib.contextmanager
+def without_traces(path: pathlib.Path) -> Iterator[None]:
+  """Removes the folders above `path` that were made for it in vain."""
+  new = [folder for folder in path.parents if not folder.exists()]
+  try:
+    yield
+  except InputError:
+    with contextlib.suppress(OSError):  # one is not empty
+      for folder in new:
+        folder.rmdir()
+    raise
 
 
 def _parse(where: str, parse) -> None:

@@ -39,25 +39,28 @@ def main() -> None:
   _adopt_run()
   cli.start()
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction import experiment as experiments
-  from wsl_extraction.report import run_folder, run_table, training_log
+  from wsl_extraction.evaluation import by_goal
+  from wsl_extraction.oracle import settings
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.report import run_folder, run_table
   from wsl_extraction.runtime import devices, files
-  from wsl_extraction.victims import keras_file as models
+  from wsl_extraction.victims import keras_file
 
   path = flags.FLAGS.surrogate
-  experiment = experiments.configured()
-  surrogate = models.load(path)
-  dataset, parts = experiment.data()
-  models.check_fit(surrogate, path, dataset.input_shape, dataset.num_classes)
-  victim = experiments.make_victim(
-      experiment, dataset, parts,
-      lambda *size: [training_log.Progress("victim", *size)])
+  experiment = cli.experiment()
+  surrogate = keras_file.load(path)
+  dataset, parts = cli.load_data(experiment)
+  keras_file.check_fit(surrogate, path, parts.space.shape, parts.num_classes)
+  victim = cli.load_victim(experiment, parts)
+  examiner = Oracle(settings.richest(victim).live(victim, is_owner=True))
+  evaluation = by_goal.evaluate(surrogate, examiner, parts.test)
   result = {"surrogate_file": path, **devices.describe(),
             "dataset": {"name": dataset.name,
                         "fingerprint": dataset.fingerprint,
                         "test": len(parts.test)},
             "victim": victim.fingerprint, **_attacked(path),
-            **experiments.examine(surrogate, victim, parts.test)}
+            "measured": evaluation.measured, "oracle": evaluation.oracle,
+            "surrogate": evaluation.surrogate}
   text = run_folder.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
     with files.atomic_write(flags.FLAGS.output) as temporary:

@@ -3,13 +3,14 @@ r"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
   python -m wsl_extraction.train --gin_file=gin/rotation.gin
 
 The folder runs/rotation, or another that --workdir names, then holds config.gin
-(what was asked for), operative.gin (every parameter in force), asked.json
-(which examples were asked about), responses.sqlite (the oracle's answers),
-round_*.jsonl (the trainings between rounds, if there are any), checkpoint.npz,
-metrics.jsonl, events/ (for TensorBoard, if it is installed), surrogate.keras
-and result.json. The same command goes on where an interrupted one stopped, to
-the same weights, and shows the result of a finished one.
-KERAS_BACKEND chooses tensorflow, jax or torch.
+(what was asked for), operative.gin (every parameter in force), queries.json
+(which examples were asked about), responses.sqlite (charges and responses),
+measured.sqlite (the victim's answers to the test set), round_*.jsonl (the
+trainings between rounds, if there are any), checkpoint.npz, metrics.jsonl,
+events/ (for TensorBoard, if it is installed), surrogate.keras and result.json.
+The same command goes on where an interrupted one stopped, to the same weights,
+and shows the result of a finished one. KERAS_BACKEND chooses tensorflow, jax or
+torch.
 
 Batches are divided among all devices that the backend sees. On jax several
 hosts train as one: start the command on each of them, in the same folder of a
@@ -19,6 +20,7 @@ file system that all share, with the same --coordinator_address and
 
 from __future__ import annotations
 
+import pathlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -30,25 +32,26 @@ import wsl_extraction
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import devices, distribution
+from wsl_extraction.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-  import pathlib
-
-  from wsl_extraction.attacks.attack import Extraction
-  from wsl_extraction.data.datasets import Dataset
+  from wsl_extraction.data.examples import Dataset
   from wsl_extraction.data.split import Parts
   from wsl_extraction.experiment import Experiment
-  from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.report.run_folder import RunFolder
   from wsl_extraction.runtime.hosts.hosts import Hosts
   from wsl_extraction.runtime.placement import Placement
-  from wsl_extraction.victims.victim import Victim
+
 
 def define_flags() -> None:
   """Defines this command's own flags."""
   flags.DEFINE_string(
       "workdir", None, "The folder of this run; by default one below runs/ "
       "named after the gin file.")
+  flags.DEFINE_string(
+      "measured", None, "A file of the victim's answers to the test set, which "
+      "several runs share so that it is asked once; by default one in the "
+      "folder.")
   flags.DEFINE_integer(
       "workers", None, "Processes that decode images of a streamed data set; "
       "by default one less than there are CPUs, 0 for threads. tensorflow with "
@@ -97,11 +100,10 @@ def _hosts() -> Hosts:
 
 def _train(folder: pathlib.Path, hosts: Hosts) -> None:
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction import experiment as experiments
   from wsl_extraction.report import run_folder, run_table
 
   start = time.monotonic()
-  experiment = experiments.configured()
+  experiment = cli.experiment()
   placement = distribution.place(
       cli.FLAGS.devices, hosts.index, hosts.count, hosts.wait)
   config = gin.config_str()
@@ -139,94 +141,77 @@ def _agree(hosts: Hosts, config: str) -> None:
 
 def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
             placement: Placement) -> None:
-  """Trains with process 0, which asks, writes and scores."""
-  from wsl_extraction.attacks.attack import Surroundings
+  """Trains with process 0, which asks, writes and measures."""
+  from wsl_extraction import api
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.responders import Replay
+  from wsl_extraction.oracle.response_store import Mode
 
   if not hosts.share():
     return  # the run is finished
-  dataset, parts = experiment.data()
+  dataset, parts = cli.load_data(experiment)
   victim = hosts.share()
-  with experiment.overheard(run.responses, victim, dataset) as oracle:
-    experiment.attack(oracle, parts.pool, experiment.seed, Surroundings(
-        value_range=dataset.value_range, folder=run.path,
-        compile_options=devices.compile_options(placement.replicas),
-        read=_read, placement=placement))
+  if not run.responses.is_file():
+    raise InputError(f"there is no {run.responses} on this host, which process "
+                     "0 has made; give a --workdir that all hosts share")
+  settings = experiment.oracle
+  with settings.store(run.responses, victim["outputs"], victim["fingerprint"],
+                      dataset.fingerprint, Mode.FOLLOWER) as store:
+    oracle = Oracle(
+        Replay(store, parts.space, victim["outputs"], settings.reveal),
+        settings.budget)
+    experiment.attack(
+        oracle, api.knowledge_of(experiment.attack, parts), experiment.seed,
+        _runtime(run, placement))
 
 
 def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
-  from wsl_extraction import experiment as experiments
-  from wsl_extraction.report import training_log
+  from wsl_extraction import api
+  from wsl_extraction.report import progress, training_log
+  from wsl_extraction.runtime import files
 
-  begun = [path for path in (run.checkpoint, run.asked, *run.round_files())
+  begun = [path for path in (run.checkpoint, run.queries, *run.round_files())
            if path.exists()]
   if begun and not run.responses.exists():
     raise InputError(
         f"{run.responses} is missing, on which {begun[0]} depends; put it "
         "back, or delete the folder to pay for the responses again")
-  dataset, parts = experiment.data()
-  experiment.check(dataset, parts, placement)
-  victim = experiments.make_victim(
-      experiment, dataset, parts,
-      lambda *size: [training_log.Progress("victim", *size)])
-  with experiments.without_traces(run.path):
-    new = not run.config.exists()
+  dataset, parts = cli.load_data(experiment)
+  runtime = _runtime(run, placement)
+  experiment.check(parts, runtime)
+  victim = cli.load_victim(experiment, parts)
+  with cli.without_traces(run.path):
+    is_new = not run.config.exists()
     run.prepare(config)
     earlier = sum(map(training_log.recorded_seconds, (
         run.metrics, *run.path.glob("round_*.jsonl"))))
-    oracle = None
+    measured = cli.FLAGS.measured and pathlib.Path(cli.FLAGS.measured)
     try:
-      with experiment.attacked(run.responses, victim, dataset) as oracle:
-        hosts.share(victim.facts())
-        extraction = _attack(
-            experiment, run, dataset, parts, oracle, placement)
+      copy = api.perform(
+          victim, experiment.attack, parts, experiment.oracle,
+          seed=experiment.seed, runtime=runtime,
+          stores=experiment.stores(run.responses, measured or run.measured),
+          fingerprint=dataset.fingerprint,
+          provenance=_provenance(dataset, parts),
+          begin=lambda: hosts.share(victim.facts()), stage=progress.Stages())
     except InputError:
-      paid = oracle is not None and oracle.ledger.spent
-      trained = (run.metrics.exists() or run.events.exists()
-                 or bool(run.round_files()))
-      if new and not paid and not trained:
+      if is_new and not run.has_work():
         run.discard()
       raise
-  result = _examined(experiment, run, extraction, dataset, parts, victim)
-  result |= {"replicas": placement.replicas, "processes": placement.count,
-             "seconds": earlier + time.monotonic() - start}
-  run.write_json("result.json", result)
+  with files.atomic_write(run.surrogate) as path:
+    copy.surrogate.save(path)
+  run.write_text("operative.gin", gin.operative_config_str())
+  run.write_json("result.json", {
+      **copy.result, "replicas": placement.replicas,
+      "processes": placement.count,
+      "seconds": earlier + time.monotonic() - start})
   return run.read_json("result.json") or {}
 
 
-def _examined(experiment: Experiment, run: RunFolder, extraction: Extraction,
-              dataset: Dataset, parts: Parts, victim: Victim) -> dict[str, Any]:
-  """Scores and saves the surrogate; gives what there is to say of it."""
-  import numpy as np
-
-  from wsl_extraction import experiment as experiments
-  from wsl_extraction.equivalence import certify, domains
-  from wsl_extraction.oracle.reveals import Access
-  from wsl_extraction.report import progress
-  from wsl_extraction.runtime import files
-
-  figures = experiments.examine(extraction.surrogate, victim, parts.test)
-  with files.atomic_write(run.surrogate) as path:
-    extraction.surrogate.save(path)
-  run.write_text("operative.gin", gin.operative_config_str())
-  result = _result(experiment, extraction, dataset, parts, victim)
-  if victim.weights is not None and extraction.weights is not None:
-    low, high = map(float, dataset.value_range)
-    size = victim.weights.dimension
-    proof = certify.certify(
-        victim.weights, extraction.weights,
-        domains.Box(np.full(size, low), np.full(size, high)),
-        centred=experiment.access != Access.LOGITS, report=progress.Stages())
-    result["proof"] = {"least": proof.lower, "most": proof.upper,
-                       "seconds": proof.seconds}
-  return result | figures
-
-
-def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
-            parts: Parts, oracle: Oracle,
-            placement: Placement) -> Extraction:
-  from wsl_extraction.attacks.attack import Surroundings
+def _runtime(run: RunFolder, placement: Placement) -> Runtime:
+  """What the attack is offered: a display and a record of each training."""
   from wsl_extraction.report import progress, training_log
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
@@ -237,12 +222,16 @@ def _attack(experiment: Experiment, run: RunFolder, dataset: Dataset,
     return [training_log.MetricsFile(run.metrics),
             training_log.TensorBoard(run.events), shown]
 
-  surroundings = Surroundings(
-      value_range=dataset.value_range, folder=run.path,
-      callbacks=shown_and_recorded,
+  if placement.is_main:
+    return Runtime(
+        folder=run.path, placement=placement, adapt=devices.adapt,
+        compile_options=devices.compile_options(placement.replicas),
+        training_callbacks=shown_and_recorded, stage=progress.Stages(),
+        read_batches=_read)
+  return Runtime(
+      folder=run.path, placement=placement, adapt=devices.adapt,
       compile_options=devices.compile_options(placement.replicas),
-      read=_read, placement=placement, progress=progress.Stages())
-  return experiment.attack(oracle, parts.pool, experiment.seed, surroundings)
+      read_batches=_read)
 
 
 def _read(batches: Any) -> Any:
@@ -252,27 +241,11 @@ def _read(batches: Any) -> Any:
   return workers.read_ahead(batches, cli.FLAGS.workers)
 
 
-def _result(experiment: Experiment, extraction: Extraction, dataset: Dataset,
-            parts: Parts, victim: Victim) -> dict[str, Any]:
-  return {
-      "attack": experiment.attack.name,
-      "status": extraction.status.value,
-      "seed": experiment.seed,
-      **devices.describe(),
-      "access": experiment.access.name.lower(),
-      "k": experiment.k,
-      "decimals": experiment.decimals,
-      "dtype": experiment.dtype,
-      "budget": experiment.budget,
-      "queries": extraction.queries,
-      "dataset": {
-          "name": dataset.name, "fingerprint": dataset.fingerprint,
-          "private": len(parts.private), "pool": len(parts.pool),
-          "test": len(parts.test), "overlap": parts.overlap},
-      "victim": victim.fingerprint,
-      "licence": victim.licence or None,
-      "notes": dict(extraction.notes),
-  }
+def _provenance(dataset: Dataset, parts: Parts) -> dict[str, Any]:
+  return {"dataset": {
+      "name": dataset.name, "fingerprint": dataset.fingerprint,
+      "private": len(parts.private), "pool": len(parts.pool),
+      "test": len(parts.test), "overlap": parts.overlap}}
 
 
 if __name__ == "__main__":

@@ -5,20 +5,45 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
-import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import keras
 import numpy as np
 
-from wsl_extraction.data.datasets import Examples
+from wsl_extraction import checks
+from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.response import AccessDenied
-from wsl_extraction.oracle.reveals import Access
-from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
+from wsl_extraction.oracle.response import NotRevealed
+from wsl_extraction.oracle.reveals import Reveal
+from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.runtime.runtime import Runtime
+
+
+class Queries(enum.Enum):
+  """Where the inputs of queries come from."""
+
+  POOL = "pool"
+  SYNTHETIC = "synthetic"
+  NONE = "none"
+
+
+class Goal(enum.Enum):
+  """What an adversary wants (Jagielski et al. 2020, section 3.2)."""
+
+  ACCURACY = "task accuracy"
+  FIDELITY = "fidelity"
+  FUNCTIONAL_EQUIVALENCE = "functional equivalence"
+
+
+class Model(enum.Enum):
+  """The class of victims that an attack is made for."""
+
+  LINEAR = "linear model"
+  NEURAL_NETWORK = "neural network"
+  DECISION_TREE = "decision tree"
 
 
 class Status(enum.Enum):
@@ -29,69 +54,92 @@ class Status(enum.Enum):
   INCOMPLETE = "INCOMPLETE"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Knowledge:
+  """What the adversary has before it asks anything.
+
+  Attributes:
+    pool: Its examples, without labels; None for none.
+    witnesses: One row of each class [c, ...], where it has them.
+    pool_labels: The labels int32 [n] of the pool, for baselines that learn
+      from them and ask nothing.
+  """
+
+  pool: Examples | None = None
+  witnesses: np.ndarray | None = None
+  pool_labels: np.ndarray | None = None
+
+
 @dataclasses.dataclass(frozen=True)
+class Figure:
+  """A number that an attack reports beside its surrogate.
+
+  Attributes:
+    name: In `result.json`, and what the printed line begins with.
+    value: A number, a bool or a text.
+    text: What is printed; nothing where it is empty.
+  """
+
+  name: str
+  value: Any
+  text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Extraction:
   """What an attack gives back.
 
   Attributes:
-    surrogate: Maps images to logits [n, c].
-    queries: The rows that the oracle charged for it.
+    surrogate: Maps rows to logits [n, c].
     status: How the attack ended.
-    notes: What else there is to say, by name; goes into `result.json`.
     weights: The network that the surrogate is, where it was computed.
+    figures: What else there is to say.
+    missing: What the surrogate lacks; empty if nothing.
   """
 
   surrogate: keras.Model
-  queries: int
   status: Status
-  notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   weights: ReluNetwork | None = None
+  figures: tuple[Figure, ...] = ()
+  missing: str = ""
+
+  def figure(self, name: str) -> Any:
+    """The value of the figure of that name."""
+    return next(one.value for one in self.figures if one.name == name)
 
 
-@dataclasses.dataclass(frozen=True)
-class Surroundings:
-  """What the caller offers an attack beside the oracle.
-
-  Attributes:
-    value_range: The range of the images' values.
-    folder: Where a checkpoint may be kept, so that a call after an
-      interruption goes on; None keeps nothing.
-    callbacks: Called with the name of a training ("surrogate" for the last
-      one), its steps and the images that it learns from in each, gives Keras
-      callbacks for it.
-    compile_options: For Keras' `compile`, beside the optimizer; see
-      `devices.compile_options`.
-    read: Gives the elements of a grain `MapDataset` of batches whose images
-      are files still; None reads in this process.
-    placement: The devices and processes that train, `distribution.place`. All
-      processes run the attack. The first one alone asks and writes; the others
-      have an oracle that gives the answers which the first one got.
-    progress: Called by attacks that train nothing with what they are doing and
-      the rows that were asked so far.
-  """
-
-  value_range: tuple[float, float] = (0.0, 255.0)
-  folder: pathlib.Path | None = None
-  callbacks: Callable[
-      [str, int, int], Sequence[keras.callbacks.Callback]] = (
-          lambda name, steps, images: ())
-  compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  read: Callable[[Any], Iterable[Any]] | None = None
-  placement: Placement = ONE_DEVICE
-  progress: Callable[[str, int], None] = lambda stage, rows: None
+_DATA_SHEET = ("needs", "space", "queries", "goal", "model")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack(abc.ABC):
   """An attack; its fields are its hyper-parameters.
 
-  Authors write `requires` and `run`; the call does the checks, once for all.
+  Authors write the class attributes below, which are its data sheet, `run`, and
+  `check` where settings can contradict each other; the call does what all
+  attacks share.
+
+  Attributes:
+    needs: The reveals of which any one suffices.
+    space: The kind of inputs, or several kinds.
+    queries: Where the inputs of queries come from.
+    goal: What it is for.
+    model: The victims that it is made for.
   """
 
-  @property
-  @abc.abstractmethod
-  def requires(self) -> Access:
-    """The least access level at which the attack works."""
+  needs: ClassVar[tuple[Reveal, ...]]
+  space: ClassVar[type[Space] | tuple[type[Space], ...]]
+  queries: ClassVar[Queries]
+  goal: ClassVar[Goal]
+  model: ClassVar[Model]
+
+  def __init_subclass__(cls, **kwargs: Any):
+    super().__init_subclass__(**kwargs)
+    lacking = [name for name in _DATA_SHEET if not hasattr(cls, name)]
+    if lacking and not getattr(cls.run, "__isabstractmethod__", False):
+      raise TypeError(
+          f"{cls.__name__} lacks the class attribute {lacking[0]!r}; an attack "
+          f"states {', '.join(_DATA_SHEET)} (CONTRIBUTING.md)")
 
   @property
   def name(self) -> str:
@@ -103,60 +151,92 @@ class Attack(abc.ABC):
     """Whether it is a baseline that reads the pool's labels."""
     return False
 
-  @property
-  def asks_pool(self) -> bool:
-    """Whether it asks about examples of the pool, not inputs of its own."""
-    return True
+  def check(self, oracle: Oracle, knowledge: Knowledge) -> None:
+    """Makes sure that settings, oracle and knowledge fit, before any query.
 
-  @abc.abstractmethod
-  def check(self, oracle: Oracle, pool: Examples) -> None:
-    """Raises what is wrong with the attack's settings, before any query."""
+    Raises:
+      InputError: They do not.
+    """
+    del oracle, knowledge
 
-  def batch_sizes(self, oracle: Oracle, pool: Examples) -> Mapping[str, int]:
+  def batch_sizes(self, oracle: Oracle,
+                  knowledge: Knowledge) -> Mapping[str, int]:
     """The sizes of the batches that devices divide, by the settings' names."""
-    del oracle, pool
+    del oracle, knowledge
     return {}
 
   @final
-  def __call__(self, oracle: Oracle, pool: Examples, seed: int,
-               surroundings: Surroundings = Surroundings()) -> Extraction:
+  def refuse_unfit(self, oracle: Oracle, knowledge: Knowledge) -> None:
+    """Makes sure that the attack can begin.
+
+    Raises:
+      NotRevealed: The oracle reveals less than the attack needs.
+      InputError: Space, pool or settings do not fit.
+    """
+    if not any(oracle.reveal.covers(need) for need in self.needs):
+      raise NotRevealed(
+          f"the reveal '{oracle.reveal}' is too little for {self.name}, which "
+          f"needs '{_alternatives(self.needs)}'; raise it or choose another "
+          "attack or objective")
+    if not isinstance(oracle.space, self.space):
+      raise InputError(
+          f"{self.name} is for {_kinds(self.space)}, the victim takes "
+          f"{type(oracle.space).__name__}; choose another attack")
+    pool = knowledge.pool
+    if pool is None or not len(pool):
+      if self.queries is not Queries.SYNTHETIC:
+        raise InputError("the adversary's pool is empty; give it examples")
+    elif tuple(pool.rows.shape[1:]) != oracle.space.shape:
+      raise InputError(
+          f"the pool's rows have shape {tuple(pool.rows.shape[1:])}, the "
+          f"oracle takes {oracle.space.shape}; resize one to the other")
+    if self.reads_labels and knowledge.pool_labels is None:
+      raise InputError(f"{self.name} learns from the pool's labels; give them, "
+                       "or choose an objective that asks the oracle")
+    self.check(oracle, knowledge)
+
+  @final
+  def __call__(self, oracle: Oracle, knowledge: Knowledge, seed: int = 0,
+               runtime: Runtime | None = None) -> Extraction:
     """Extracts a surrogate.
 
     Args:
       oracle: The victim, as far as the adversary sees it. It and its ledger
         belong to this attack alone.
-      pool: The adversary's examples; their labels are taken away unless the
+      knowledge: What the adversary has; labels are taken away unless the
         attack is a baseline that reads them.
       seed: Of all that is random.
-      surroundings: What the caller offers.
+      runtime: What the caller offers.
 
     Raises:
-      AccessDenied: The oracle reveals less than the attack needs; no query
-        was made.
-      InputError: The pool is empty, does not fit the oracle, or contradicts
-        the attack's settings; no query was made.
+      NotRevealed: The oracle reveals less than the attack needs; no query was
+        made.
+      InputError: The knowledge does not fit the oracle or contradicts the
+        attack's settings; no query was made.
     """
-    if oracle.access < self.requires:
-      raise AccessDenied(
-          f"{type(self).__name__} needs access {self.requires.name.lower()}, "
-          f"the oracle gives {oracle.access.name.lower()}; raise the access or "
-          "choose another objective")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or (
-        not 0 <= seed < 2**31):
-      raise InputError(f"seed is {seed!r}; give a whole number from 0 to "
-                       f"{2**31 - 1}")
-    if not len(pool):
-      raise InputError("the adversary's pool is empty; give it examples")
-    if tuple(pool.images.shape[1:]) != oracle.input_shape:
-      raise InputError(
-          f"the pool's images have shape {tuple(pool.images.shape[1:])}, the "
-          f"oracle takes {oracle.input_shape}; resize one to the other")
-    self.check(oracle, pool)
+    checks.instance("knowledge", knowledge, Knowledge,
+                    "a Knowledge, such as Knowledge(pool=examples)")
+    runtime = runtime or Runtime()
+    checks.instance("runtime", runtime, Runtime, "a Runtime")
+    seed = checks.seed("seed", seed)
+    pool = knowledge.pool
+    if pool is not None:
+      knowledge = dataclasses.replace(knowledge, pool=pool.unlabeled())
     if not self.reads_labels:
-      pool = pool.unlabeled()
-    return self.run(oracle, pool, int(seed), surroundings)
+      knowledge = dataclasses.replace(knowledge, pool_labels=None)
+    self.refuse_unfit(oracle, knowledge)
+    return self.run(oracle, knowledge, np.random.default_rng(seed), runtime)
 
   @abc.abstractmethod
-  def run(self, oracle: Oracle, pool: Examples, seed: int,
-          surroundings: Surroundings) -> Extraction:
+  def run(self, oracle: Oracle, knowledge: Knowledge,
+          rng: np.random.Generator, runtime: Runtime) -> Extraction:
     """The algorithm; see `__call__`."""
+
+
+def _alternatives(needs: Sequence[Reveal]) -> str:
+  return " or ".join(str(need) for need in needs)
+
+
+def _kinds(space: type[Space] | tuple[type[Space], ...]) -> str:
+  kinds = space if isinstance(space, tuple) else (space,)
+  return " or ".join(kind.__name__ for kind in kinds)

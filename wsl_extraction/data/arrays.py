@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 
@@ -66,21 +66,18 @@ def read_npz(path: str) -> Dataset:
   test = None
   if keys[0] == "x_train" and {"x_test", "y_test"} & set(arrays):
     test = _examples(arrays, "x_test", "y_test", where)
-    _check_alike(train.images, test.images, where)
+    _check_alike(train.rows, test.rows, where)
   parts = [train] if test is None else [train, test]
   largest = max(int(part.labels.max()) for part in parts)
-  value_range = (0, 255) if train.images.dtype == np.uint8 else (0, 1)
+  value_range = (0, 255) if train.rows.dtype == np.uint8 else (0, 1)
   names = tuple(map(str, range(largest + 1)))
-  return Dataset(path, train, test, names, value_range)
+  return image_dataset(path, train, test, names, value_range)
 
 
 def _digits(name: str, pixels: np.ndarray, labels: np.ndarray) -> Dataset:
-  return Dataset(
-      name=name,
-      train=Examples(pixels, labels.astype(np.int32)),
-      test=None,
-      class_names=tuple("0123456789"),
-      value_range=(0, 255))
+  return image_dataset(
+      name, Examples(pixels, labels.astype(np.int32)), None,
+      tuple("0123456789"))
 
 
 def _members(path: pathlib.Path, where: str) -> dict[str, np.ndarray]:

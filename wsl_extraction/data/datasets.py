@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 
 from wsl_extraction import checks
 from wsl_extraction.data import arrays, image_folders, tfds_arrays, tfds_names
 from wsl_extraction.data import lazy_datasets as streamed_sets
-from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 
@@ -84,6 +83,7 @@ def _read(name: str, data_dir: str | None, image_size: int | None) -> Dataset:
 def _resized(dataset: Dataset, image_size: int | None) -> Dataset:
   train, test = (
       None if part is None else Examples(
-          decode.resize_arrays(part.images, image_size), part.labels)
+          decode.resize_arrays(part.rows, image_size), part.labels)
       for part in (dataset.train, dataset.test))
-  return dataclasses.replace(dataset, train=train, test=test)
+  return image_dataset(dataset.name, train, test, dataset.class_names,
+                       dataset.space.value_range)

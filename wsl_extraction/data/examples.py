@@ -1,4 +1,4 @@
-"""What a data set is: images, labels and the names of classes."""
+"""Data sets: rows, labels, the space of rows and the names of classes."""
 
 from __future__ import annotations
 
@@ -8,51 +8,41 @@ import hashlib
 
 import numpy as np
 
-from wsl_extraction.data.images.lazy_images import LazyImages
+from wsl_extraction.oracle.spaces import Images, LazyRows, Space, row_keys
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-  """Images, in memory or in files, with their classes where known.
+  """Rows, in memory or in files, with their classes where known.
 
   Attributes:
-    images: `[n, h, w, c]`, uint8 in 0..255 or float32 in 0..1; or `Encoded`,
-      which stands for such an array and stays in files.
-    labels: `[n]` int32 class numbers, or None.
+    rows: Images [n, h, w, d], uint8 in 0..255 or float32 in 0..1, or vectors
+      [n, d]; or `LazyRows`, which stand for such an array.
+    labels: Class numbers int32 [n], or None.
   """
 
-  images: np.ndarray | LazyImages
+  rows: np.ndarray | LazyRows
   labels: np.ndarray | None = None
 
   def __len__(self) -> int:
-    return len(self.images)
+    return len(self.rows)
 
   def take(self, indices: np.ndarray) -> Examples:
-    """Returns a copy of the examples at `indices`, an int array `[m]`."""
+    """The examples at `indices`, an int array [m]."""
     labels = None if self.labels is None else self.labels[indices]
-    return Examples(self.images[indices], labels)
+    return Examples(self.rows[indices], labels)
 
   def unlabeled(self) -> Examples:
-    """Returns the same images without their labels."""
-    return Examples(self.images)
+    """The same rows, and nothing that tells their classes or other rows."""
+    rows = self.rows
+    return Examples(rows.anonymous() if isinstance(rows, LazyRows) else rows)
 
   @functools.cached_property
   def keys(self) -> list[bytes]:
-    """The identity of each example: 16 bytes of BLAKE2b, `n` of them.
-
-    Equal exactly when dtype, shape and bytes of two images are equal; labels
-    play no part. Of images in files, see `Encoded.keys`.
-    """
-    if isinstance(self.images, LazyImages):
-      return self.images.keys
-    kind = f"{self.images.dtype.str}{self.images.shape[1:]}".encode()
-    start = hashlib.blake2b(kind, digest_size=16)
-    digests = []
-    for image in np.ascontiguousarray(self.images):
-      digest = start.copy()
-      digest.update(image)
-      digests.append(digest.digest())
-    return digests
+    """The identities of the rows; see `Space.keys`."""
+    if isinstance(self.rows, LazyRows):
+      return list(self.rows.keys)
+    return row_keys(self.rows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,38 +53,41 @@ class Dataset:
     name: How it was asked for.
     train: The examples to be split.
     test: The held-out examples, or None where there are none.
-    class_names: The `c` names of the classes, in the order of the labels.
-    value_range: What black and white are, (0, 255) or (0, 1).
+    class_names: The c names of the classes, in the order of the labels.
+    space: The inputs: the shape and the range of the rows.
   """
 
   name: str
   train: Examples
   test: Examples | None
   class_names: tuple[str, ...]
-  value_range: tuple[float, float]
+  space: Space
 
   @property
   def num_classes(self) -> int:
-    """The number of classes, `c`."""
+    """The number of classes, c."""
     return len(self.class_names)
-
-  @property
-  def input_shape(self) -> tuple[int, int, int]:
-    """The shape `(h, w, c)` of one image."""
-    height, width, channels = self.train.images.shape[1:]
-    return height, width, channels
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """32 hex digits that differ when class names, images or labels do."""
+    """32 hex digits that differ when class names, rows or labels do."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(self.class_names).encode(errors="surrogateescape"))
     for part in (self.train, self.test):
-      arrays = (None, None) if part is None else (part.images, part.labels)
+      arrays = (None, None) if part is None else (part.rows, part.labels)
       for array in arrays:
-        if isinstance(array, LazyImages):
+        if isinstance(array, LazyRows):
           array = np.frombuffer(b"".join(array.keys), np.uint8)
         known = np.empty(0) if array is None else np.ascontiguousarray(array)
         digest.update(f"{known.dtype.str}{known.shape}".encode())
         digest.update(known)
     return digest.hexdigest()
+
+
+def image_dataset(name: str, train: Examples, test: Examples | None,
+                  class_names: tuple[str, ...],
+                  value_range: tuple[float, float] = (0.0, 255.0)) -> Dataset:
+  """A data set of images, whose black and white are `value_range`."""
+  height, width, channels = map(int, train.rows.shape[1:])
+  space = Images(height, width, channels, *map(float, value_range))
+  return Dataset(name, train, test, class_names, space)

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 
@@ -53,12 +53,10 @@ def read(path: str, image_size: int | None = None) -> Dataset:
   decode.check_memory(
       len(train + test) * size[0] * size[1] * channels,
       decode.printable(path))
-  return Dataset(
-      name=path,
-      train=_decode(train, channels, image_size, crop, size),
-      test=_decode(test, channels, image_size, crop, size) if test else None,
-      class_names=tuple(names),
-      value_range=(0, 255))
+  return image_dataset(
+      path, _decode(train, channels, image_size, crop, size),
+      _decode(test, channels, image_size, crop, size) if test else None,
+      tuple(names))
 
 
 def check_unprepared(root: pathlib.Path) -> None:

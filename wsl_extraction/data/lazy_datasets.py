@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from wsl_extraction.data import image_folders, tfds_arrays, tfds_names
-from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode, image_index
 from wsl_extraction.data.images.image_files import Folder, TfdsImages
 from wsl_extraction.data.images.lazy_images import LazyImages
@@ -64,9 +64,8 @@ def read(
     raise InputError(
         f"data set {decode.printable(name)} is damaged (label {largest} of"
         f" {len(names)} classes); delete its folder and prepare it again")
-  return Dataset(
-      name, parts[0], parts[1] if len(parts) > 1 else None,
-      tuple(names or map(str, range(largest + 1))), (0, 255))
+  return image_dataset(name, parts[0], parts[1] if len(parts) > 1 else None,
+                       tuple(names or map(str, range(largest + 1))))
 
 
 def _is_folder(name: str, path: pathlib.Path) -> bool:

@@ -10,6 +10,7 @@ from wsl_extraction import checks
 from wsl_extraction.data.examples import Dataset, Examples
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,8 @@ class Split:
     test: Examples on which both are measured.
     overlap: How many examples of the pool are also private.
     seed: Which split, 0 or more.
-    shuffle_pool: Whether the pool is in random order. If not, every stretch of
-      it has the classes in the proportions of the data set: its first n are a
-      class-balanced subset, for the strategy `first.First`.
+    balanced: The size of a class-balanced subset with which the pool begins,
+      in random order, for the strategy `pool_order.PoolOrder`.
   """
 
   private: int
@@ -38,13 +38,15 @@ class Split:
   test: int
   overlap: int = 0
   seed: int = 0
-  shuffle_pool: bool = True
+  balanced: int = 0
 
   def __post_init__(self):
-    checks.flag("Split.shuffle_pool", self.shuffle_pool)
-    for field in dataclasses.fields(self)[:-1]:
+    for field in dataclasses.fields(self):
       value = checks.whole(f"Split.{field.name}", getattr(self, field.name))
       object.__setattr__(self, field.name, value)
+    if self.balanced > self.pool:
+      raise InputError(f"Split.balanced is {self.balanced}, more than the pool "
+                       f"of {self.pool}; choose it smaller")
     if self.overlap > min(self.private, self.pool):
       raise InputError(
           f"Split.overlap is {self.overlap}, more than private"
@@ -67,14 +69,18 @@ class Split:
       held_out = _stratified_order(dataset.test.labels, order)
     own = dataset.train.take(private.permutation(train[:self.private]))
     offered = train[self.private - self.overlap:end]
-    queried = dataset.train.take(
-        pool.permutation(offered) if self.shuffle_pool else offered)
+    # No order within the subset: it would tell which labels are equal.
+    queried = dataset.train.take(np.concatenate([
+        pool.permutation(part)
+        for part in (offered[:self.balanced], offered[self.balanced:])
+        if len(part)]) if len(offered) else offered)
     known = set(own.keys)
     return Parts(
         private=own,
         pool=queried,
         test=source.take(test.permutation(held_out[:self.test])),
-        overlap=sum(key in known for key in queried.keys) if known else 0)
+        overlap=sum(key in known for key in queried.keys) if known else 0,
+        space=dataset.space, class_names=dataset.class_names)
 
   def _check_size(self, dataset: Dataset) -> None:
     parts = {"private": self.private, "pool": self.pool}
@@ -97,20 +103,30 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Parts:
-  """What a split gives.
+  """The parts of a data set that victim, adversary and examiner get.
 
   Attributes:
     private: What the victim learns from.
     pool: What the adversary may query.
     test: What both are measured on.
-    overlap: Measured: how many images of the pool are also private, to the
-      byte. Data sets with duplicates can exceed what the split asked for.
+    overlap: Measured: how many rows of the pool are also private. Data sets
+      with duplicates can exceed what the split asked for.
+    space: The inputs.
+    class_names: The names of the classes in the order of their numbers; None
+      where their number is not known.
   """
 
   private: Examples
   pool: Examples
   test: Examples
   overlap: int
+  space: Space
+  class_names: tuple[str, ...] | None
+
+  @property
+  def num_classes(self) -> int | None:
+    """The number of classes, c; None where it is not known."""
+    return None if self.class_names is None else len(self.class_names)
 
 
 def _stratified_order(

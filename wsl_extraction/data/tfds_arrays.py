@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wsl_extraction.data import cache, tfds_names
-from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 
@@ -65,9 +65,8 @@ def read(
   train, *test = (
       Examples(arrays[f"{split}_images"], arrays[f"{split}_labels"])
       for split in reader.splits)
-  return Dataset(
-      name, train, test[0] if test else None,
-      reader.class_names(arrays), (0, 255))
+  return image_dataset(name, train, test[0] if test else None,
+                       reader.class_names(arrays))
 
 
 class Reader:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.equivalence import (
   bounds,
   hill_climbing,
@@ -38,9 +39,7 @@ class Clock:
   """Seconds since it was made, and the limit; reports about once a second."""
 
   def __init__(self, limit: float, report: Report | None = None):
-    if isinstance(limit, bool) or not isinstance(
-        limit, (int, float)) or not limit > 0:
-      raise InputError(f"the time limit is {limit!r}; give seconds, above 0")
+    limit = checks.number("time_limit", limit, above=0)
     self._start, self._limit = time.monotonic(), limit
     self._report, self._said = report, 0.0
 

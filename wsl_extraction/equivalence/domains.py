@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 
@@ -66,9 +67,8 @@ class Corners:
   dimension: int
 
   def __post_init__(self):
-    if not isinstance(self.dimension, int) or self.dimension < 1:
-      raise InputError(f"{{0, 1}}^{self.dimension!r} is no domain; give the "
-                       "number of inputs, 1 or more")
+    object.__setattr__(self, "dimension", checks.whole(
+        "Corners.dimension", self.dimension, 1))
 
   @property
   def low(self) -> np.ndarray:

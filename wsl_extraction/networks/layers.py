@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 
@@ -49,10 +50,12 @@ def check(network: str, input_shape: Any, num_classes: Any, width: Any,
   if keras.config.image_data_format() != "channels_last":
     raise InputError(f"{network}: images are [n, h, w, c]; set "
                      "image_data_format to channels_last in keras.json")
-  if len(input_shape) != 3 or not all(map(is_count, input_shape)):
+  if len(input_shape) != 3 or not all(
+    checks.is_whole(side, 1) for side in input_shape
+  ):
     raise InputError(f"{network}: input_shape={input_shape!r}; give height, "
                      "width and channels, three whole numbers above 0")
-  if not is_count(num_classes) or not is_count(width):
+  if not checks.is_whole(num_classes, 1) or not checks.is_whole(width, 1):
     raise InputError(f"{network}: num_classes={num_classes!r}, width="
                      f"{width!r}; give whole numbers above 0")
   low, high = value_range
@@ -79,7 +82,7 @@ def check_depth(network: str, depth: Any, is_valid: Callable[[int], bool],
   Raises:
     InputError: It is not valid.
   """
-  if is_count(depth) and is_valid(depth):
+  if checks.is_whole(depth, 1) and is_valid(depth):
     return
   try:
     start = max(math.floor(depth), 0)
@@ -90,9 +93,3 @@ def check_depth(network: str, depth: Any, is_valid: Callable[[int], bool],
   near = " and ".join(str(d) for d in below[:1] + above[:1])
   raise InputError(f"{network}: there is no network of depth {depth!r}; the "
                    f"nearest valid: {near}")
-
-
-def is_count(number: Any) -> bool:
-  """Whether it is a whole number above 0."""
-  return (isinstance(number, (int, np.integer)) and number > 0
-          and not isinstance(number, bool))

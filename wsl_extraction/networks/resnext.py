@@ -21,10 +21,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.layers import (
     check,
-    is_count,
     layer_seed,
     logits,
 )
@@ -231,10 +231,10 @@ def _check(input_shape: Any, num_classes: Any, depth: Any, groups: Any,
   """Refuses what no network can have."""
   check("resnext", input_shape, num_classes, width, value_range,
               batch_norm_momentum)
-  if not is_count(depth) or depth not in DESIGNS:
+  if not checks.is_whole(depth, 1) or depth not in DESIGNS:
     raise InputError(f"resnext: there is no network of depth {depth!r}; choose "
                      f"one of {', '.join(map(str, DESIGNS))}")
-  if not is_count(groups) or not is_count(width_per_group):
+  if not checks.is_whole(groups, 1) or not checks.is_whole(width_per_group, 1):
     raise InputError(f"resnext: groups={groups!r}, width_per_group="
                      f"{width_per_group!r}; give whole numbers above 0")
   if not DESIGNS[depth][0] and (groups, width_per_group) != (1, _PLAIN_WIDTH):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 from keras import ops
 
-from wsl_extraction.errors import InputError
+from wsl_extraction import checks
 from wsl_extraction.objectives.objective import Batch, Classification
+from wsl_extraction.oracle.reveals import Logits, Reveal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Distillation(Classification):
   probabilities, and what "something else" then has is shared evenly by the
   hidden classes. (Sharing first and heating then would give the hidden classes
   a weight that grows with their number: at 1,000 classes, k = 5 and T = 1.5,
-  a hidden mass of 2% would become about 40%.) A bare label is a score of 1.
+  a hidden mass of 2% would become about 40%.) Below T = 1 each hidden class is
+  heated by itself. A bare label is a score of 1.
 
   Attributes:
     temperature: T > 0; 1.5 was found by random search.
@@ -43,12 +44,10 @@ class Distillation(Classification):
   name: ClassVar[str] = "distillation"
 
   def __post_init__(self):
-    if not (math.isfinite(self.temperature) and self.temperature > 0):
-      raise InputError(f"Distillation.temperature is {self.temperature!r}; "
-                       "give a positive number")
+    checks.number("Distillation.temperature", self.temperature, above=0)
 
   @property
-  def needs(self) -> frozenset[str]:
+  def entries(self) -> frozenset[str]:
     return frozenset({"targets", "revealed"})
 
   def losses(self, logits, batch):
@@ -61,8 +60,9 @@ class Distillation(Classification):
     hidden = 1.0 - revealed
     count = ops.maximum(ops.sum(hidden, axis=-1, keepdims=True), 1.0)
     # "Targets" shares the hidden mass evenly already, log(r / m) a class; what
-    # is due is log(r) / T - log(m).
-    share = (1.0 / self.temperature - 1.0) * ops.log(count)
+    # is due is log(r) / T - log(m). Below T = 1 that would lift a hidden class
+    # above a named one: there each is heated by itself.
+    share = min(1.0 / self.temperature - 1.0, 0.0) * ops.log(count)
     return ops.softmax(
         batch["targets"] / self.temperature + hidden * share, axis=-1)
 
@@ -80,12 +80,12 @@ class LogitMatching(Classification):
   name: ClassVar[str] = "logit_matching"
 
   @property
-  def needs(self) -> frozenset[str]:
+  def entries(self) -> frozenset[str]:
     return frozenset({"targets"})
 
   @property
-  def access(self) -> str:
-    return "logits"
+  def needs(self) -> tuple[Reveal, ...]:
+    return (Logits(),)
 
   def losses(self, logits, batch):
     gap = logits - batch["targets"]

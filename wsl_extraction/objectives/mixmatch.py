@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops, random
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import Objective
 
@@ -73,25 +74,20 @@ class MixMatch(Objective):
   interleave: bool = False
 
   def __post_init__(self):
-    for name, least in (("alpha", "above 0"), ("temperature", "above 0"),
-                        ("weight", "0 or more")):
-      value = getattr(self, name)
-      good = _is_number(value) and (value > 0 if least == "above 0"
-                                    else value >= 0)
-      if not good:
-        raise InputError(f"MixMatch.{name} is {value!r}; give a number {least}")
+    for name in ("alpha", "temperature"):
+      checks.number(f"MixMatch.{name}", getattr(self, name), above=0)
+    checks.number("MixMatch.weight", self.weight, 0)
     for name, least in (("guesses", 1), ("ramp_steps", 0)):
-      value = getattr(self, name)
-      if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"MixMatch.{name} is {value!r}; give a whole number, "
-                         f"{least} or more")
+      object.__setattr__(self, name, checks.whole(
+          f"MixMatch.{name}", getattr(self, name), least))
+    checks.flag("MixMatch.interleave", self.interleave)
 
   @property
   def terms(self) -> tuple[str, ...]:
     return ("mixmatch_labeled", "mixmatch_unlabeled")
 
   @property
-  def needs(self) -> frozenset[str]:
+  def entries(self) -> frozenset[str]:
     return frozenset({"targets", "unlabeled"})
 
   @property
@@ -105,7 +101,7 @@ class MixMatch(Objective):
     if not unlabeled:
       raise InputError(
           "MixMatch has no unlabelled images to learn from; give a budget "
-          "below the size of the pool, and Learning.unlabeled_batch_size 1 or "
+          "below the size of the pool, and Recipe.unlabeled_batch_size 1 or "
           "more")
     if self.interleave and labeled != unlabeled:
       raise InputError(
@@ -242,8 +238,3 @@ def _traceless(network: keras.Model, images: Any, learning: bool) -> Any:
   state = [variable.value for variable in network.non_trainable_variables]
   seen, _ = network.stateless_call(weights, state, images, training=True)
   return seen["logits"]
-
-
-def _is_number(value: Any) -> bool:
-  return (isinstance(value, (int, float)) and not isinstance(value, bool)
-          and math.isfinite(value))

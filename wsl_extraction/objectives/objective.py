@@ -1,6 +1,6 @@
-"""What a surrogate minimises, and the Keras model that minimises it.
+"""Losses that a surrogate minimises.
 
-A batch is a dictionary; which entries it needs depends on the objective:
+A batch is a dictionary; which entries it has depends on the objective:
 
   "labeled"    images [b, h, w, d] whose label or response is known
   "labels"     int32 [b], their classes in the data set
@@ -28,6 +28,7 @@ import keras
 from keras import ops
 
 from wsl_extraction.networks.graph import ends
+from wsl_extraction.oracle.reveals import Label, Reveal
 
 Batch = Mapping[str, Any]
 
@@ -48,13 +49,13 @@ class Objective(abc.ABC):
 
   @property
   @abc.abstractmethod
-  def needs(self) -> frozenset[str]:
+  def entries(self) -> frozenset[str]:
     """The entries of a batch that are read, beside "labeled"."""
 
   @property
-  def access(self) -> str:
-    """The least access level (a name of `reveals.Access`) that will do."""
-    return "label"
+  def needs(self) -> tuple[Reveal, ...]:
+    """The reveals of which any one suffices; none if it reads no responses."""
+    return (Label(),) if "targets" in self.entries else ()
 
   @property
   def views(self) -> int:
@@ -133,7 +134,7 @@ class Supervised(Classification):
   name: ClassVar[str] = "supervised"
 
   @property
-  def needs(self) -> frozenset[str]:
+  def entries(self) -> frozenset[str]:
     return frozenset({"labels"})
 
   def losses(self, logits, batch):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.graph import ends, penultimate
 from wsl_extraction.objectives.objective import Classification, Objective
+from wsl_extraction.oracle.reveals import Reveal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +48,22 @@ class Rotation(Objective):
   classify_rotated: bool = False
 
   def __post_init__(self):
-    if not isinstance(self.base, Classification):
-      raise InputError(f"Rotation.base is {self.base!r}; give an objective on "
-                       "logits, such as Distillation()")
-    if not (math.isfinite(self.weight) and self.weight >= 0):
-      raise InputError(f"Rotation.weight is {self.weight!r}; give a number, 0 "
-                       "or more")
+    checks.instance("Rotation.base", self.base, Classification,
+                    "an objective on logits, such as Distillation()")
+    checks.number("Rotation.weight", self.weight, 0)
+    checks.flag("Rotation.classify_rotated", self.classify_rotated)
 
   @property
   def terms(self) -> tuple[str, ...]:
     return (*self.base.terms, "rotation")
 
   @property
-  def needs(self) -> frozenset[str]:
-    return self.base.needs | {"unlabeled"}
+  def entries(self) -> frozenset[str]:
+    return self.base.entries | {"unlabeled"}
 
   @property
-  def access(self) -> str:
-    return self.base.access
+  def needs(self) -> tuple[Reveal, ...]:
+    return self.base.needs
 
   def images(self, labeled, unlabeled):
     return 4 * (labeled + unlabeled)

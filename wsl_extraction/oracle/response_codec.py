@@ -1,14 +1,16 @@
-"""Responses as bytes: what a label store keeps of each row."""
+"""Responses as bytes: what a response store keeps of each row."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.response import Response
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.response import Quantity, Response
+from wsl_extraction.oracle.reveals import Reveal
 
 DTYPES = ("log16", "float16", "float32", "float64")
 _STEPS = 2048  # codes for a factor of e between scores
@@ -22,7 +24,7 @@ _ROW_EXTRA, _PAGE_EXTRA = 37, 8
 
 
 class ResponseCodec:
-  """How the responses of one oracle are kept.
+  """The layout of the responses of one oracle.
 
   "log16" keeps a score p in 16 bits, as the multiple of 1/2048 nearest to
   -log p: every score from e^-32, about 1e-14, on comes back within a factor of
@@ -31,94 +33,108 @@ class ResponseCodec:
   (a log score of -inf, which `Distillation` takes for what it says). Of 1,000
   classes most lie there when a victim is sure: at temperature 1.5 the
   distillation target loses up to 0.2% of its mass, a gap of 2.3e-3 nats; from
-  log16 the gap is below 3e-7 (docs/results/label_encoding.md).
+  log16 the gap is below 3e-7 (docs/speed/label_encoding.md).
 
   Attributes:
-    row_bytes: The size of one response.
+    row_bytes: The size of one response, as far as it is known beforehand.
   """
 
-  def __init__(self, access: Access, k: int | None, num_classes: int,
-               dtype: str):
+  def __init__(self, reveal: Reveal, outputs: int, dtype: str,
+               resolution: float = 0.0):
     """Chooses the layout.
 
     Args:
-      access: What a response holds.
-      k: At TOP_K, how many classes.
-      num_classes: c.
+      reveal: What a response holds.
+      outputs: The number of classes, c.
       dtype: The type in which values are kept, one of `DTYPES`.
+      resolution: Of the responses; see `Response`.
 
     Raises:
-      InputError: It is none of them, or it cannot keep logits.
+      InputError: There is no such type, or it cannot keep these values.
     """
-    if dtype not in DTYPES:
-      raise InputError(f"the label store's dtype is {dtype!r}; choose "
-                       f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    checks.one_of("response_dtype", dtype, DTYPES)
     self._logarithmic = dtype == "log16"
-    if self._logarithmic and access == Access.LOGITS:
-      raise InputError("the label store's dtype is 'log16', which keeps "
-                       "scores; for access 'logits' choose float16, float32 or "
-                       "float64")
-    self._access, self._num_classes = access, num_classes
-    self._width = {Access.LABEL: 0, Access.LABEL_SCORE: 1,
-                   Access.TOP_K: k}.get(access, num_classes)
-    self._named = 0 if access >= Access.SCORES else max(1, self._width)
+    layout = reveal.layout(outputs)
+    if self._logarithmic and (reveal.scale is Quantity.LOGITS
+                              or "gradients" in layout):
+      raise InputError("response_dtype is 'log16', which keeps scores; for the "
+                       f"reveal '{reveal}' choose float16, float32 or float64")
+    self._outputs, self._scale = outputs, reveal.scale
+    self._resolution = resolution
     self._dtype = np.dtype("uint16" if self._logarithmic else dtype)
-    self._class_dtype = np.dtype(
-        "uint16" if num_classes <= 1 << 16 else "int32")
-    self.row_bytes = (self._width * self._dtype.itemsize
-                      + self._named * self._class_dtype.itemsize)
+    self._class_dtype = np.dtype("uint16" if outputs <= 1 << 16 else "int32")
+    self._classes = layout["classes"][1][0] if "classes" in layout else 0
+    # Name -> (dtype on disk, shape); the last alone may have a side of -1.
+    self._others = {
+        name: (self._dtype if kind is None else np.dtype(kind), shape)
+        for name, (kind, shape) in layout.items() if name != "classes"}
+    self.row_bytes = self._classes * self._class_dtype.itemsize + sum(
+        kind.itemsize * abs(math.prod(shape))
+        for kind, shape in self._others.values())
     if self._logarithmic:
       self._scores = np.exp(-np.arange(2**16) / _STEPS).astype(np.float32)
       self._scores[_ZERO] = 0
 
   def encode(self, response: Response) -> list[tuple[bytes, bytes]]:
-    """The classes and the values of each of its n rows.
+    """The classes and all other arrays of each of its n rows.
 
     Raises:
       InputError: A value does not fit the dtype.
     """
-    if response.access != self._access:
-      raise ValueError(f"a response at {response.access!r} for a store at "
-                       f"{self._access!r}")
-    values = self._codes(response.values)
-    classes = np.ascontiguousarray(
-        response.classes[:, :self._named], dtype=self._class_dtype)
-    return [(a.tobytes(), b.tobytes())
-            for a, b in zip(classes, values, strict=True)]
+    rows = len(response)
+    classes = np.zeros((rows, 0), self._class_dtype)
+    if self._classes:
+      classes = np.ascontiguousarray(response.classes, self._class_dtype)
+    others = [self._stored(response.arrays[name], kind)
+              for name, (kind, _) in self._others.items()]
+    return [(first.tobytes(), b"".join(other[row].tobytes()
+                                       for other in others))
+            for row, first in enumerate(classes)]
 
   def decode(self, rows: Sequence[tuple[bytes, bytes]]) -> Response:
     """The response that n rows were made from, within the dtype's precision."""
-    values = np.frombuffer(b"".join([row[1] for row in rows]), self._dtype)
-    values = values.reshape(len(rows), self._width)
-    if self._logarithmic:
-      values = self._scores[values]
-    if self._access >= Access.SCORES:
-      every = np.arange(self._num_classes, dtype=np.int32)
-      classes = np.broadcast_to(every, values.shape)
-    else:
+    arrays = {}
+    if self._classes:
       classes = np.frombuffer(
           b"".join([row[0] for row in rows]), self._class_dtype)
-      classes = classes.reshape(len(rows), self._named).astype(np.int32)
-    return Response(self._access, classes, values)
+      arrays["classes"] = classes.reshape(
+          len(rows), self._classes).astype(np.int32)
+    data = np.frombuffer(b"".join([row[1] for row in rows]), np.uint8)
+    data = data.reshape(len(rows), -1) if rows else np.zeros(
+        (0, max(self.row_bytes, 1)), np.uint8)
+    start = 0
+    for name, (kind, shape) in self._others.items():
+      size = kind.itemsize * math.prod(shape)
+      end = start + size if size >= 0 else data.shape[1]
+      block = np.ascontiguousarray(data[:, start:end]).view(kind)
+      block = block.reshape(len(rows), *shape)
+      arrays[name] = self._scores[block] if (
+          self._logarithmic and name == "values") else block
+      start = end
+    return Response(self._outputs, self._scale, arrays, self._resolution)
 
-  def _codes(self, values: np.ndarray) -> np.ndarray:
-    if self._logarithmic:
-      exact = values.astype(np.promote_types(values.dtype, np.float32))
-      # A score may be below 0 or above 1 by a rounding error.
-      with np.errstate(divide="ignore"):
-        codes = np.log(np.clip(exact, 0, 1)) * -_STEPS
-      codes = np.minimum(np.rint(codes), _ZERO - 1)
-      return np.where(exact > 0, codes, _ZERO).astype(np.uint16)
+  def _stored(self, values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    if self._logarithmic and kind == self._dtype:
+      return _log_codes(values)
     with np.errstate(over="ignore"):
-      fitting = np.ascontiguousarray(values, dtype=self._dtype)
-    if not np.isfinite(fitting).all():
-      raise InputError(f"a response does not fit {self._dtype.name}; choose a "
-                       "wider dtype for the label store")
+      fitting = np.ascontiguousarray(values, dtype=kind)
+    if kind.kind == "f" and not np.isfinite(fitting).all():
+      raise InputError(f"a response does not fit {kind.name}, and stays paid "
+                       "for; choose a wider response_dtype")
     return fitting
 
 
+def _log_codes(values: np.ndarray) -> np.ndarray:
+  exact = values.astype(np.promote_types(values.dtype, np.float32))
+  # A score may be below 0 or above 1 by a rounding error.
+  with np.errstate(divide="ignore"):
+    codes = np.log(np.clip(exact, 0, 1)) * -_STEPS
+  codes = np.minimum(np.rint(codes), _ZERO - 1)
+  return np.where(exact > 0, codes, _ZERO).astype(np.uint16)
+
+
 def table_layout(row_bytes: int) -> tuple[int, str]:
-  """SQLite's page size for responses of this size, and how to lay out rows.
+  """SQLite's page size for responses of this size, and the layout of rows.
 
   A row does not begin on a page on which it does not end, so the page is the
   smallest that rows of this size fill to nine tenths.

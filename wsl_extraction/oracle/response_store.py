@@ -1,105 +1,140 @@
-"""The oracle's answers on disk: paid for once, never lost, never paid twice."""
+"""Responses on disk: paid for once, never lost, never paid twice."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import enum
 import os
 import pathlib
 import sqlite3
 import threading
+import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.claims import Claims
-from wsl_extraction.oracle.ledger import Ledger
-from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle import store_tables
+from wsl_extraction.oracle.ledger import refuse_excess
 from wsl_extraction.oracle.response import Response
-from wsl_extraction.oracle.response_codec import (
-  ResponseCodec,
-  table_layout,
-)
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.response_codec import ResponseCodec, table_layout
+from wsl_extraction.oracle.reveals import Reveal
+from wsl_extraction.runtime import folder_lock
 from wsl_extraction.runtime.files import unwritable
 
-_FORMAT = 1
 _LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
 _CHECKED_BYTES = 256 << 20
 _CACHE_KIB = 64 << 10  # holds the index of 1.3 million keys
-_PATIENCE = 60.0  # seconds to wait for another process's transaction
+_PATIENCE = 60.0  # seconds that a follower waits for the owner's transaction
+
+
+class Mode(enum.Enum):
+  """What a process does with a store."""
+
+  OWNER = "owner"
+  READER = "reader"  # of one that has no owner meanwhile
+  FOLLOWER = "follower"  # of one whose owner trains with this process
 
 
 class ResponseStore:
-  """Responses keyed by example, in one SQLite file.
+  """Responses and charges by the identity of rows, in one SQLite file.
 
-  The responses to a batch and its charge are written in one transaction, so
-  that a process killed at any moment loses at most the batch in flight, and
-  charges nothing for it. What was answered once is answered from disk and not
-  charged again. Each row carries a checksum.
+  The charges of a batch are written in one transaction before the victim is
+  called, its responses in another one behind it. A process that is killed in
+  between leaves rows that are charged and not answered: `charge` books them
+  again only if they were sent to a remote victim, whose answer was lost. Each
+  response carries a checksum.
 
-  Several processes may use one file at once, on one machine or, where the
-  file system's locks reach that far, on several. The victim is asked outside
-  of transactions, so a slow one does not hold up the other processes. A batch
-  is claimed before it is asked (see `claims`): who wants an example that
-  another process is asking about waits for its answer, so that none is paid
-  twice. The claims of a killed process end with it. Threads share a store, and
-  take turns in asking; should two stores of one process ask about an example,
-  which claims do not part, then the first response stays and both are charged.
+  One process owns a store while it runs, and is its only writer; a second one
+  is refused. Threads share it.
 
   A store belongs to one oracle and one data set, which `identity` describes;
   opened under another it is refused.
   """
 
-  def __init__(self, path: str | os.PathLike, identity: Mapping[str, Any],
-               dtype: str = "float32"):
-    """Opens the store at `path`, or makes it.
+  def __init__(self, path: str | os.PathLike, reveal: Reveal, outputs: int,
+               identity: Mapping[str, Any] | None = None,
+               dtype: str = "float32", *, resolution: float = 0.0,
+               mode: Mode = Mode.OWNER, patience: float = 0.0):
+    """Opens the store at `path`; its owner makes it.
 
     Args:
       path: The file.
-      identity: What the responses depend on: "access", "k" and "num_classes"
-        at least, and whatever else tells oracles and data sets apart.
+      reveal: What a response holds.
+      outputs: The number of classes, c.
+      identity: What else tells oracles and data sets apart.
       dtype: The type in which values are kept: "log16", "float16", "float32",
-        "float64"; see `response_codec.ResponseCodec`.
+        "float64"; see `ResponseCodec`.
+      resolution: Of the responses.
+      mode: What this process does with it.
+      patience: Seconds to wait for another process that uses it.
 
     Raises:
-      InputError: The file is damaged, is something else, is being written by
-        another process, cannot be written, or was made under another identity.
+      InputError: The file is damaged, is something else, is in use by another
+        process, cannot be written, or was made under another identity.
     """
     self.path = pathlib.Path(path)
-    self._encoding = ResponseCodec(
-      Access.parse(identity["access"]),
-      identity["k"],
-      int(identity["num_classes"]),
-      dtype,
-    )
-    self._using, self._asking = threading.RLock(), threading.Lock()
-    self._claims = Claims(self.path.with_name(f"{self.path.name}-claims"))
-    self._header = {"format": _FORMAT, "dtype": dtype,
-                    **{name: _plain(value) for name, value in identity.items()}}
+    self._codec = ResponseCodec(reveal, outputs, dtype, resolution)
+    self._header = store_tables.header(reveal, outputs, dtype, identity or {})
+    self._mode = mode
+    self._using = threading.RLock()
+    # Rows that are charged and not answered, and how many each charge has.
+    self._open: dict[bytes, int] = {}
+    self._unanswered: collections.Counter[int] = collections.Counter()
+    self._spent = self._resent = 0
+    self._lock = folder_lock.Lock(
+        self.path.with_name(f"{self.path.name}.lock"), is_removed=True)
+    self._acquire(patience)
     try:
-      self.path.parent.mkdir(parents=True, exist_ok=True)
+      with self._explained():
+        self._database = self._connected()
+        try:
+          self._prepare()
+        except BaseException:
+          self._database.close()
+          raise
+    except BaseException:
+      self._lock.release()
+      raise
+
+  def _acquire(self, patience: float) -> None:
+    if self._mode is Mode.FOLLOWER:
+      return
+    end = time.monotonic() + patience
+    try:
+      if self._mode is Mode.OWNER:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+      is_shared = self._mode is Mode.READER
+      while (owner := self._lock.acquire(is_shared)) and (
+          time.monotonic() < end):
+        time.sleep(0.1)
     except OSError as error:
+      if self._mode is Mode.READER:
+        return  # of a folder that cannot be written
       raise unwritable(self.path, error) from error
-    with self._explained():
-      self._database = sqlite3.connect(
-          self.path, timeout=_PATIENCE, isolation_level=None,
-          check_same_thread=False)
-      try:
-        self._open()
-      except BaseException:
-        self._database.close()
-        raise
+    if owner is not None:
+      raise InputError(
+          f"{self.path} is in use by process {owner}; one process at a time "
+          "asks for its responses: wait until it has ended")
+
+  def _connected(self) -> sqlite3.Connection:
+    if self._mode is Mode.OWNER:
+      return sqlite3.connect(self.path, timeout=_PATIENCE,
+                             isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        f"{self.path.absolute().as_uri()}?mode=ro", uri=True,
+        timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
 
   def close(self) -> None:
-    self._claims.close()
     self._database.close()
+    self._lock.release()
 
   def remove_unused(self) -> None:
-    """Removes the file if nothing was paid for it and no one else is asking."""
-    if not self.spent and self._claims.alone():
+    """Removes the file if nothing was paid for it."""
+    if not self.spent:
       self.path.unlink(missing_ok=True)
 
   def __enter__(self) -> ResponseStore:
@@ -109,21 +144,24 @@ class ResponseStore:
     self.close()
 
   def __len__(self) -> int:
-    """How many examples have a response."""
+    """The number of rows that have a response."""
     with self._explained():
       return self._database.execute(
           "SELECT COUNT(*) FROM responses").fetchone()[0]
 
   @property
   def spent(self) -> int:
-    """The rows charged for all responses in this store."""
-    with self._explained():
-      return self._database.execute(
-          "SELECT COALESCE(SUM(rows), 0) FROM charges").fetchone()[0]
+    """The rows charged so far, those sent again included."""
+    return self._spent
 
-  def unchanged(self) -> contextlib.AbstractContextManager[None]:
-    """Inside, others write nothing: what is read there belongs together."""
-    return self._transaction("DEFERRED")
+  @property
+  def resent(self) -> int:
+    """The rows of these that were charged again, as their answers were lost."""
+    return self._resent
+
+  def is_charged(self, key: bytes) -> bool:
+    """Whether a row without a response has been charged."""
+    return key in self._open
 
   def missing(self, keys: Sequence[bytes]) -> np.ndarray:
     """Positions [m] of the keys without a response, each key's first."""
@@ -154,98 +192,115 @@ class ResponseStore:
     if absent:
       raise InputError(f"{self.path} holds no response to {absent} of "
                        f"{len(keys)} examples; label them first")
-    return self._encoding.decode([rows[key] for key in keys])
+    return self._codec.decode([rows[key] for key in keys])
 
-  def answer(self, oracle: Oracle, keys: Sequence[bytes],
-             inputs: np.ndarray) -> Response:
-    """Answers from disk what is there; asks the oracle once for the rest.
+  def charge(self, keys: Sequence[bytes], most: int | None = None,
+             resends: bool = False) -> None:
+    """Books rows in one transaction, all of them or none; see `ledger.Book`.
 
     Args:
-      oracle: Charged for the examples that have no response yet.
-      keys: n identities of the rows of `inputs`.
-      inputs: [n, *input_shape]; read only where a response is missing.
+      keys: Their identities, each once and of one length, without a response.
+      most: The rows that may be charged in all.
+      resends: Whether a row that was charged and never answered is charged
+        again.
+    """
+    again = [key for key in keys if key in self._open]
+    charged = [key for key in keys if key not in self._open]
+    charged += again if resends else []
+    with self._transaction():
+      refuse_excess(len(charged), self._spent, most)
+      if not charged:
+        return
+      resent = len(again) if resends else 0
+      batch = self._database.execute(
+          "INSERT INTO charges (rows, keys, open, resent) VALUES (?, ?, 1, ?)",
+          (len(charged), b"".join(charged), resent)).lastrowid
+    self._spent += len(charged)
+    self._resent += resent
+    for key in charged:
+      if key in self._open:  # its first charge stays open on disk, unasked
+        self._unanswered[self._open[key]] -= 1
+      self._open[key] = batch
+    self._unanswered[batch] += len(charged)
+
+  def write(self, keys: Sequence[bytes], response: Response) -> Response:
+    """Keeps the responses to rows that were charged.
 
     Returns:
-      n responses, as they are on disk.
-    """
-    missing = self.missing(keys)
-    if not len(missing):
-      return self.read(keys)
-    with self._asking, self._claims.held([keys[row] for row in missing]):
-      # Looked up again: they may have been answered before the claim.
-      rows = self.missing(keys)
-      if not len(rows):
-        return self.read(keys)
-      spent = oracle.ledger.spent
-      response = oracle.query(inputs[rows])
-      encoded = self._encoding.encode(response)
-      new = self._insert(
-          [keys[row] for row in rows], encoded, oracle.ledger.spent - spent)
-    # Most often nothing was known before: reading back would cost a fifth.
-    return (self._encoding.decode(encoded) if new == len(keys)
-            else self.read(keys))
+      The response as it is on disk.
 
-  def _open(self) -> None:
-    tables = {name for name, in self._database.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
+    Raises:
+      InputError: A value does not fit the dtype, or the disk is full; the rows
+        stay charged.
+    """
+    encoded = self._codec.encode(response)
+    answered = collections.Counter(
+        self._open[key] for key in keys if key in self._open)
+    ended = [(batch,) for batch, count in answered.items()
+             if self._unanswered[batch] == count]
+    with self._transaction():
+      self._database.executemany(
+          "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
+          ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
+           for key, (a, b) in zip(keys, encoded, strict=True)))
+      self._database.executemany(
+          "UPDATE charges SET open = 0 WHERE batch = ?", ended)
+    self._unanswered -= answered
+    for key in keys:
+      self._open.pop(key, None)
+    return self._codec.decode(encoded)
+
+  def _prepare(self) -> None:
+    tables = store_tables.names(self._database)
+    if not tables and self._mode is Mode.OWNER:
       self._create()
     elif not {"header", "responses", "charges"} <= tables:
-      raise InputError(f"{self.path} is an SQLite file but no label store; "
-                       "choose another path")
+      raise InputError(f"{self.path} is an SQLite file but no store of "
+                       "responses; choose another path")
     self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    self._compare_headers()
+    store_tables.compare(self.path, self._database, self._header)
     # Reads the whole file. Damage in a larger one is met, and named, where it
     # is read: each row has its checksum.
     if self.path.stat().st_size <= _CHECKED_BYTES:
       fault = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
       if fault != "ok":
         raise sqlite3.DatabaseError(fault)
+    if self._mode is Mode.OWNER:
+      self._recall_charges()
 
   def _create(self) -> None:
-    page, layout = table_layout(self._encoding.row_bytes)
+    page, layout = table_layout(self._codec.row_bytes)
     # Of a new file; an old one keeps its own.
     self._database.execute(f"PRAGMA page_size = {page}")
     with self._transaction():
-      for statement in (
-          "CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value)",
-          "CREATE TABLE IF NOT EXISTS charges "
-          "(batch INTEGER PRIMARY KEY, rows INTEGER NOT NULL)",
-          "CREATE TABLE IF NOT EXISTS responses (key BLOB PRIMARY KEY NOT NULL,"
-          " classes BLOB NOT NULL, vals BLOB NOT NULL, crc INTEGER NOT NULL) "
-          + layout):
-        self._database.execute(statement)
-      self._database.executemany(
-          "INSERT OR IGNORE INTO header VALUES (?, ?)", self._header.items())
+      store_tables.create(self._database, layout, self._header)
 
-  def _compare_headers(self) -> None:
-    found = dict(self._database.execute("SELECT name, value FROM header"))
-    for name in self._header | found:
-      if found.get(name) != self._header.get(name):
-        raise InputError(
-            f"{self.path} was labelled with {name} {found.get(name)!r}, this "
-            f"run has {name} {self._header.get(name)!r}; choose another path")
+  def _recall_charges(self) -> None:
+    with self._transaction():
+      store_tables.upgrade(self._database, self._header)
+    self._spent, self._resent = self._database.execute(
+        "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(resent), 0) FROM charges"
+        ).fetchone()
+    begun = self._database.execute(
+        "SELECT batch, rows, keys FROM charges WHERE open").fetchall()
+    for batch, rows, joined in begun:
+      size = len(joined) // rows
+      keys = [joined[start:start + size]
+              for start in range(0, len(joined), size)]
+      for row in self.missing(keys):
+        if keys[row] not in self._open:
+          self._open[keys[row]] = batch
+          self._unanswered[batch] += 1
 
   def _select(self, columns: str, keys: Sequence[bytes]) -> sqlite3.Cursor:
     marks = ",".join("?" * len(keys))
     return self._database.execute(
         f"SELECT {columns} FROM responses WHERE key IN ({marks})", keys)
 
-  def _insert(self, keys: Sequence[bytes],
-              encoded: Sequence[tuple[bytes, bytes]], charge: int) -> int:
-    """Writes responses and charge; tells how many responses were new."""
-    with self._transaction():
-      new = self._database.executemany(
-          "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
-          ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
-           for key, (a, b) in zip(keys, encoded, strict=True))).rowcount
-      self._database.execute("INSERT INTO charges (rows) VALUES (?)", (charge,))
-    return new
-
   @contextlib.contextmanager
-  def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+  def _transaction(self) -> Iterator[None]:
     with self._explained():
-      self._database.execute(f"BEGIN {kind}")
+      self._database.execute("BEGIN IMMEDIATE")
       try:
         yield
         self._database.execute("COMMIT")
@@ -262,52 +317,9 @@ class ResponseStore:
       with self._using:
         yield
     except sqlite3.Error as error:
-      raise _explanation(self.path, error) from error
-
-
-def recorded(oracle: Oracle, store: ResponseStore,
-             key: Callable[[np.ndarray], Sequence[bytes]]) -> Oracle:
-  """The same oracle, which pays once for an example and remembers the answer.
-
-  Args:
-    oracle: Is asked, and charged, for what the store does not hold.
-    store: Holds the answers.
-    key: Gives the n identities of inputs [n, ...].
-  """
-  return oracle.relayed(
-      lambda inputs: store.answer(oracle, key(inputs), inputs), remembers=True)
-
-
-def resumed_ledger(budget: int | None, store: ResponseStore) -> Ledger:
-  """A ledger that goes on from what the store's responses have cost.
-
-  Raises:
-    BudgetExceeded: They have cost more than `budget`.
-  """
-  return Ledger(budget, store.spent)
+      raise store_tables.explanation(self.path, error) from error
 
 
 def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
   for start in range(0, len(keys), _LOOKUP):
     yield keys[start:start + _LOOKUP]
-
-
-def _explanation(path: pathlib.Path, error: sqlite3.Error) -> InputError:
-  text = " ".join(str(error).split())
-  if "locked" in text:
-    remedy = "another process is writing it: wait until it has ended"
-  elif "full" in text:
-    remedy = "free some space, then run the same command again"
-  elif isinstance(error, sqlite3.OperationalError):
-    remedy = "choose a path that can be read and written"
-  else:
-    remedy = ("the file is damaged: restore a copy, or begin a new one to pay "
-              "for its responses again")
-  return InputError(f"label store {path}: {text}; {remedy}")
-
-
-def _plain(value: Any) -> Any:
-  if isinstance(value, Access):
-    return value.name.lower()
-  storable = value is None or isinstance(value, (int, float, str))
-  return value if storable else str(value)

@@ -1,42 +1,346 @@
-"""Access levels: the part of a victim's answer that an adversary sees."""
+"""Reveals: the part of a victim's answer that an adversary sees.
+
+They are partially ordered: one covers another if the other's response can be
+computed from its own. `Label`, `LabelScore`, `TopK`, `Scores` and `Logits` are
+a chain (Jagielski et al. 2020, section 3.4.3); gradients, leaves and traces
+stand beside it.
+"""
 
 from __future__ import annotations
 
+import abc
+import dataclasses
+import enum
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.response import Access, Response, softmax
+from wsl_extraction.oracle.response import Quantity
+
+# Name -> (dtype, shape of a row). A dtype of None is the victim's own, as is
+# a side of -1.
+Layout = Mapping[str, tuple[str | None, tuple[int, ...]]]
 
 
-def reveal(given: np.ndarray, outputs: str, access: Access, k: int | None,
-            decimals: int | None, dtype: str | None) -> Response:
-  """Cuts the victim's outputs [n, c] down to what `access` allows."""
-  rows, num_classes = given.shape
-  values = given
-  if access < Access.LOGITS and outputs == "logits":
-    # In double precision: distinct logits must not tie as rounded scores.
-    values = softmax(given.astype(np.float64)).astype(given.dtype)
-  if access >= Access.SCORES:
-    classes = np.broadcast_to(
-        np.arange(num_classes, dtype=np.int32), (rows, num_classes))
-  else:
-    count = k if access == Access.TOP_K else 1
-    classes = _largest(given, count)
-    values = np.take_along_axis(values, classes, axis=1)
-  if access == Access.LABEL:
-    values = values[:, :0]
-  if decimals is not None:
-    values = np.round(values, decimals)
-  with np.errstate(over="ignore"):  # reported below
-    values = values.astype(dtype or values.dtype)
-  if not np.isfinite(values).all():
-    raise InputError(f"a {access.name.lower()} value does not fit {dtype}; "
-                     "choose a wider dtype")
-  return Response(access, classes.astype(np.int32, copy=False), values)
+class Meter(enum.Enum):
+  """What a query is charged as."""
+
+  ROWS = "rows"
+  GRADIENT_ROWS = "gradient rows"
+  TRACES = "traces"
 
 
-def _largest(given: np.ndarray, count: int) -> np.ndarray:
-  """int32 [n, count]: the largest first, the lower index first of equals."""
+class Reveal(abc.ABC):
+  """What an oracle reveals of a victim's answer.
+
+  Attributes:
+    reads: The quantities from which it can be made, the best first.
+    meter: On which a row is charged.
+    scale: Whether its values are probabilities or logits; None without values.
+  """
+
+  reads: ClassVar[tuple[Quantity, ...]]
+  meter: ClassVar[Meter] = Meter.ROWS
+  scale: ClassVar[Quantity | None] = None
+
+  @property
+  def parts(self) -> tuple[Reveal, ...]:
+    """What it consists of, each made from one quantity."""
+    return (self,)
+
+  @property
+  def meters(self) -> tuple[Meter, ...]:
+    """The meters of all parts, each once."""
+    return tuple(dict.fromkeys(part.meter for part in self.parts))
+
+  @abc.abstractmethod
+  def covers(self, other: Reveal) -> bool:
+    """Whether another's response can be computed from this one's."""
+
+  @abc.abstractmethod
+  def layout(self, outputs: int) -> Layout:
+    """The arrays of a response to a victim of `outputs` classes."""
+
+  @abc.abstractmethod
+  def cut(self, quantity: Quantity, values: np.ndarray) -> Mapping[
+      str, np.ndarray]:
+    """The revealed arrays of a victim's values, which are rounded already.
+
+    Args:
+      quantity: What the values are, one of `reads`; probabilities where the
+        reveal has such values and the victim gives logits.
+      values: [n, c], or what else the quantity consists of.
+    """
+
+  def check(self, outputs: int, quantities: Collection[Quantity]) -> None:
+    """Makes sure that a victim can give it.
+
+    Args:
+      outputs: The number of classes, c.
+      quantities: What the victim computes.
+
+    Raises:
+      InputError: It cannot.
+    """
+    del outputs
+    if not set(self.reads) & set(quantities):
+      raise InputError(
+          f"the reveal '{self}' needs a victim that gives "
+          f"{' or '.join(one.value for one in self.reads)}; this one gives "
+          f"{checks.listed(one.value for one in quantities)}: choose another")
+
+  def __str__(self) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class Label(Reveal):
+  """The most likely class; the lower one of equals."""
+
+  reads: ClassVar = (Quantity.LOGITS, Quantity.PROBABILITIES)
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, Label)
+
+  def layout(self, outputs: int) -> Layout:
+    return {"classes": ("int32", (1,))}
+
+  def cut(self, quantity, values):
+    return {"classes": np.argmax(values, axis=1).astype(np.int32)[:, None]}
+
+
+class _Named(Reveal):
+  """The k most likely classes and their probabilities."""
+
+  reads: ClassVar = (Quantity.PROBABILITIES, Quantity.LOGITS)
+  scale: ClassVar = Quantity.PROBABILITIES
+  k: int
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, Label) or (
+        isinstance(other, _Named) and other.k <= self.k)
+
+  def layout(self, outputs: int) -> Layout:
+    return {"classes": ("int32", (self.k,)), "values": (None, (self.k,))}
+
+  def cut(self, quantity, values):
+    classes = _largest(values, self.k)
+    return {"classes": classes,
+            "values": np.take_along_axis(values, classes, axis=1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelScore(_Named):
+  """The most likely class and its probability."""
+
+  k: ClassVar = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TopK(_Named):
+  """The k most likely classes and their probabilities, in that order."""
+
+  k: int
+
+  def __post_init__(self):
+    object.__setattr__(self, "k", checks.whole("TopK.k", self.k, 1))
+
+  def check(self, outputs, quantities):
+    super().check(outputs, quantities)
+    if self.k > outputs:
+      raise InputError(f"TopK.k is {self.k}; give a whole number from 1 to "
+                       f"{outputs}, the number of classes")
+
+  def __str__(self) -> str:
+    return f"top_k:{self.k}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores(Reveal):
+  """The probabilities of all classes."""
+
+  reads: ClassVar = (Quantity.PROBABILITIES, Quantity.LOGITS)
+  scale: ClassVar = Quantity.PROBABILITIES
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, (Label, _Named, Scores))
+
+  def layout(self, outputs: int) -> Layout:
+    return {"values": (None, (outputs,))}
+
+  def cut(self, quantity, values):
+    return {"values": values}
+
+
+@dataclasses.dataclass(frozen=True)
+class Logits(Reveal):
+  """The logits of all classes."""
+
+  reads: ClassVar = (Quantity.LOGITS,)
+  scale: ClassVar = Quantity.LOGITS
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, (Label, _Named, Scores, Logits))
+
+  def layout(self, outputs: int) -> Layout:
+    return {"values": (None, (outputs,))}
+
+  def cut(self, quantity, values):
+    return {"values": values}
+
+  def check(self, outputs, quantities):
+    if Quantity.LOGITS not in quantities:
+      raise InputError("the reveal 'logits' needs a victim that gives logits; "
+                       "this one gives probabilities: choose the reveal "
+                       "'scores'")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients(Reveal):
+  """The derivatives of all outputs by the input, [c, d].
+
+  Attributes:
+    of: Of which outputs, "logits" or "scores".
+  """
+
+  of: str = "logits"
+  meter: ClassVar = Meter.GRADIENT_ROWS
+
+  def __post_init__(self):
+    checks.one_of("Gradients.of", self.of, ("logits", "scores"))
+
+  @property
+  def reads(self) -> tuple[Quantity, ...]:  # type: ignore[override]
+    """The one quantity that it is."""
+    return (Quantity.LOGIT_GRADIENTS if self.of == "logits"
+            else Quantity.SCORE_GRADIENTS,)
+
+  def covers(self, other: Reveal) -> bool:
+    return other == self
+
+  def layout(self, outputs: int) -> Layout:
+    return {"gradients": (None, (outputs, -1))}
+
+  def cut(self, quantity, values):
+    return {"gradients": values}
+
+  def __str__(self) -> str:
+    return f"gradients:{self.of}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf(Reveal):
+  """The identity of the leaf of a decision tree that a row falls into."""
+
+  reads: ClassVar = (Quantity.LEAVES,)
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, Leaf)
+
+  def layout(self, outputs: int) -> Layout:
+    return {"leaves": ("int64", ())}
+
+  def cut(self, quantity, values):
+    return {"leaves": values.astype(np.int64)}
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerTrace(Reveal):
+  """A physical measurement over the time of the computation."""
+
+  reads: ClassVar = (Quantity.TRACES,)
+  meter: ClassVar = Meter.TRACES
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, PowerTrace)
+
+  def layout(self, outputs: int) -> Layout:
+    return {"traces": ("float32", (-1,))}
+
+  def cut(self, quantity, values):
+    return {"traces": values.astype(np.float32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Both(Reveal):
+  """Two reveals of one row; each is charged on its own meter."""
+
+  first: Reveal
+  second: Reveal
+
+  def __post_init__(self):
+    for name in ("first", "second"):
+      checks.instance(f"Both.{name}", getattr(self, name), Reveal,
+                      "a reveal, such as Logits()")
+
+  @property
+  def parts(self) -> tuple[Reveal, ...]:
+    return (*self.first.parts, *self.second.parts)
+
+  @property
+  def reads(self) -> tuple[Quantity, ...]:  # type: ignore[override]
+    """Those of both."""
+    return (*self.first.reads, *self.second.reads)
+
+  @property
+  def scale(self) -> Quantity | None:  # type: ignore[override]
+    """That of the one that has values."""
+    return self.first.scale or self.second.scale
+
+  def covers(self, other: Reveal) -> bool:
+    return all(self.first.covers(part) or self.second.covers(part)
+               for part in other.parts)
+
+  def layout(self, outputs: int) -> Layout:
+    return {**self.first.layout(outputs), **self.second.layout(outputs)}
+
+  def cut(self, quantity, values):
+    raise TypeError("each part of two reveals is cut by itself")
+
+  def check(self, outputs, quantities):
+    self.first.check(outputs, quantities)
+    self.second.check(outputs, quantities)
+
+  def __str__(self) -> str:
+    return f"{self.first} + {self.second}"
+
+
+_NAMES = {"label": Label, "label_score": LabelScore, "scores": Scores,
+          "logits": Logits, "leaf": Leaf, "power_trace": PowerTrace}
+
+
+def parse(where: str, value: Any) -> Reveal:
+  """Reads a reveal: an object, or its name such as "scores" or "top_k:3".
+
+  Args:
+    where: The setting's name, for messages.
+    value: What was given; of names case does not count, nor "-" for "_".
+
+  Raises:
+    InputError: It is none.
+  """
+  if isinstance(value, Reveal):
+    return value
+  name = value.strip().lower().replace("-", "_") if isinstance(
+      value, str) else ""
+  if name in _NAMES:
+    return _NAMES[name]()
+  counted = re.fullmatch(r"top_?k:(\d+)", name)
+  if counted and int(counted[1]):
+    return TopK(int(counted[1]))
+  of = re.fullmatch(r"gradients:(logits|scores)", name)
+  if of:
+    return Gradients(of[1])
+  return checks.refuse(where, value, "label, label_score, top_k:3, scores, "
+                       "logits, or an object such as TopK(3)")
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+  """Classes int32 [n, count] by value; of equal ones the lower comes first."""
   if count == 1:
-    return np.argmax(given, axis=1).astype(np.int32)[:, None]
-  return np.argsort(-given, axis=1, kind="stable")[:, :count].astype(np.int32)
+    return np.argmax(values, axis=1).astype(np.int32)[:, None]
+  return np.argsort(-values, axis=1, kind="stable")[:, :count].astype(np.int32)

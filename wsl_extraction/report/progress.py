@@ -24,7 +24,7 @@ _REDRAW = 0.2
 
 
 class Meter:
-  """Counts towards a total, and says how fast and how long still.
+  """Counts towards a total, with the rate and the time that is left.
 
       with Meter("label", total=1500, done=300) as meter:
         for ...:
@@ -169,8 +169,29 @@ class Meter:
     return [f"{duration((self._total - self._done) / rate)} left"]
 
 
+class FirstReading:
+  """Shows how many files of a split were read, where that takes time.
+
+  Args:
+    shown: Closes the display when a split has been read.
+  """
+
+  def __init__(self, shown: contextlib.ExitStack):
+    self._shown = shown
+    self._meter: Meter | None = None
+
+  def __call__(self, done: int, total: int) -> None:
+    if self._meter is None and done < total:
+      self._meter = self._shown.enter_context(Meter("index", total, "files"))
+    if self._meter is not None:
+      self._meter.update(done)
+    if done == total:  # of this split
+      self._shown.close()
+      self._meter = None
+
+
 class Stages:
-  """Says what is going on where nobody knows how much of it there is.
+  """Reports stages of work of unknown length.
 
   A plain line whenever the stage changes, and every `interval` seconds:
 

@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import sqlite3
 from types import TracebackType
 from typing import Any
 
@@ -27,8 +28,9 @@ class RunFolder:
   The files of a run, as paths: `config` (config.gin, what the user asked
   for), `operative` (operative.gin, every parameter in force), `metrics`
   (metrics.jsonl), `responses` (responses.sqlite), `checkpoint`
-  (checkpoint.npz), `surrogate` (surrogate.keras), `result` (result.json) and
-  the folder `events` (TensorBoard). Attacks may add files of their own, such
+  (checkpoint.npz), `queries` (queries.json), `measured` (measured.sqlite),
+  `surrogate` (surrogate.keras), `result` (result.json) and the folder `events`
+  (TensorBoard). Attacks may add files of their own, such
   as those of `attacks.learning`. Nothing is written before `prepare`.
 
       with RunFolder(workdir) as run:
@@ -43,8 +45,9 @@ class RunFolder:
     self.config = self.path / "config.gin"
     self.operative = self.path / "operative.gin"
     self.metrics = self.path / "metrics.jsonl"
-    self.asked = self.path / "asked.json"
+    self.queries = self.path / "queries.json"
     self.responses = self.path / "responses.sqlite"
+    self.measured = self.path / "measured.sqlite"
     self.checkpoint = self.path / "checkpoint.npz"
     self.surrogate = self.path / "surrogate.keras"
     self.result = self.path / "result.json"
@@ -137,12 +140,17 @@ class RunFolder:
     For a run that failed before anything was paid for.
     """
     # The configuration last: without it a folder is foreign.
-    for path in (self.asked, self.responses, *self.round_files(), self.config,
-                 self.path / ".lock"):
+    for path in (self.queries, self.responses, self.measured,
+                 *self.round_files(), self.config, self.path / ".lock"):
       path.unlink(missing_ok=True)
     self.close()
     with contextlib.suppress(OSError):
       self.path.rmdir()
+
+  def has_work(self) -> bool:
+    """Whether something was paid for, or training has begun."""
+    return self.metrics.exists() or self.events.exists() or bool(
+        self.round_files()) or _charged(self.responses)
 
   def round_files(self) -> list[pathlib.Path]:
     """What trainings before the rounds of an attack left, round_*."""
@@ -232,8 +240,20 @@ class RunFolder:
 _VERSION_LINE = f"# wsl_extraction {wsl_extraction.__version__}\n"
 # The temporary files of `files.atomic_write`, of those that a run writes.
 _LEFTOVER = re.compile(
-    r"\.(config|operative|metrics|checkpoint|surrogate|result|asked|round_\d+)"
+    r"\.(config|operative|metrics|checkpoint|surrogate|result|queries|round_\d+)"
     r"-[a-z0-9_]{8}\.(gin|jsonl|npz|keras|json)")
+
+
+def _charged(path: pathlib.Path) -> bool:
+  """Whether a store of responses holds a charge, as far as can be told."""
+  if not path.exists():
+    return False
+  try:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+      return database.execute(
+          "SELECT EXISTS(SELECT 1 FROM charges)").fetchone()[0] > 0
+  except sqlite3.Error:
+    return True  # not to be thrown away
 
 
 def json_text(content: Any, indent: int | None = None) -> str:

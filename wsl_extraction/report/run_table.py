@@ -1,4 +1,4 @@
-"""What a single run is summed up in."""
+"""The table that sums up a single run."""
 
 from __future__ import annotations
 
@@ -25,63 +25,75 @@ def result_table(result: Mapping[str, Any]) -> str:
   """Sums up one run in plain text of at most 80 columns.
 
   Args:
-    result: The fields of result.json: attack, access, status, queries,
-      budget (None: unlimited), seconds, and `oracle` and `surrogate`, each
-      {figure: {"value", "low", "high"}} in 0..1. What is missing or None is
-      shown as "-". Of `evaluate`: what was scored, in place of the attack.
+    result: The fields of result.json, see `result.fields`, with "seconds". What
+      is missing or None is shown as "-". Of `evaluate`: what was scored, in
+      place of the attack.
 
   Returns:
     Lines without a newline at the end: what was run, then a row each for
     oracle and surrogate.
   """
+  facts = _scored(result) if "surrogate_file" in result else _run(result)
+  margin = max(11, 2 + max(len(name) for name, _ in facts))
   lines = []
-  for name, text in _facts(result):
+  for name, text in facts:
     lines += textwrap.wrap(
-        text, 80, initial_indent=f"{name:<11}", subsequent_indent=" " * 11,
-        break_on_hyphens=False)
+        text, 80, initial_indent=f"{name:<{margin}}",
+        subsequent_indent=" " * margin, break_on_hyphens=False)
+  if not result.get("surrogate"):
+    return "\n".join(lines)
   cells = [_row("", [column[:2] for column in _COLUMNS])]
-  cells += [_row(who, _figures(result.get(who))) for who in _MODELS]
+  cells += [_row(model, _figures(result.get(model))) for model in _MODELS]
   lines += ["", *(line for row in cells for line in row), ""]
   return "\n".join(lines + textwrap.wrap(_LEGEND, 80))
 
 
-def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-  if "surrogate_file" in result:
-    return _scored(result)
+def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+  seconds = result.get("seconds")
+  reveal = _said(result.get("reveal"))
+  if result.get("defences"):
+    reveal += f", after {result['defences']}"
+  lines = [
+      ("attack", _said(result.get("attack"))),
+      ("reveal", reveal),
+      ("status", _said(result.get("status"))),
+      ("queries", _queries(result)),
+  ]
+  meters = {name: count for name, count in (result.get("meters") or {}).items()
+            if count and name != "rows"}
+  if meters:
+    charged = ", ".join(f"{count} {name}" for name, count in meters.items())
+    lines.append(("charged", f"{charged}; as much as {result['equal_cost']} "
+                  "rows"))
+  lines += [(name.replace("_", " "), figure["text"])
+            for name, figure in (result.get("figures") or {}).items()
+            if figure["text"]]
+  if result.get("missing"):
+    lines.append(("missing", result["missing"]))
+  lines += _proved(result.get("proof"))
+  lines.append(("seconds", "-" if seconds is None else _seconds(seconds)))
+  return lines
+
+
+def _queries(result: Mapping[str, Any]) -> str:
   budget = result.get("budget")
   limit = "no limit" if budget is None else f"a budget of {budget}"
-  seconds = result.get("seconds")
-  return [
-      ("attack", _said(result.get("attack"))),
-      ("access", _said(result.get("access"))),
-      ("status", _said(result.get("status"))),
-      ("queries", f"{_said(result.get('queries'))} of {limit}"),
-      *_computed(result.get("notes") or {}),
-      *_proved(result.get("proof")),
-      ("seconds", "-" if seconds is None else _seconds(seconds)),
-  ]
-
-
-def _computed(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
-  """What an attack that computes a network says of its result."""
-  if "bound" not in notes:
-    return []
-  lines = [("bound", f"{notes['bound']:.0f} queries by counting unknowns; "
-            f"{notes['queries_per_bound']:.2f} of it were spent"),
-           ("units", f"{notes['hidden_units']} hidden ones found")]
-  if notes.get("held_out_rows"):
-    lines.append(("error", f"{notes['held_out_error']:.1e} of the largest "
-                  f"output, on {notes['held_out_rows']} fresh rows"))
-  if notes.get("missing"):
-    lines.append(("missing", notes["missing"]))
-  return lines
+  text = f"{_said(result.get('queries'))} of {limit}"
+  if result.get("sent_again"):
+    text += f", {result['sent_again']} of them rows sent again"
+  measured = result.get("measured")
+  if measured:
+    text += f"; {measured:,} more to measure"
+    if result.get("measured_anew", measured) < measured:
+      text += f", {result['measured_anew']:,} of them asked now"
+  return text
 
 
 def _proved(proof: Mapping[str, float] | None) -> list[tuple[str, str]]:
   if proof is None:
     return []
   return [("proved", f"logits differ by at most {proof['most']:.1e} on all "
-           f"images there can be, somewhere by {proof['least']:.1e}")]
+           f"inputs in range, somewhere by {proof['least']:.1e}")]
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:

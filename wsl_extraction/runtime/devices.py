@@ -1,4 +1,4 @@
-"""What the machine runs on, and the settings that suit it.
+"""Device selection, precision, and the settings that suit a backend.
 
 Beside `distribution` the only place that asks which backend is in use. Keras is
 imported inside the functions, as some of them have to act before its first
@@ -17,10 +17,13 @@ import os
 import pathlib
 import platform
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import silence_logs
+
+if TYPE_CHECKING:
+  import keras
 
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
@@ -177,6 +180,23 @@ def compile_options(replicas: int = 1) -> dict[str, Any]:
   mirrored = backend == "tensorflow" and replicas > 1
   return {"jit_compile": jit_compile() and not mirrored,
           "steps_per_execution": 1 if mirrored or backend == "torch" else 4}
+
+
+def adapt(network: keras.Model) -> None:
+  """Fits the layers of a network to the backend, before it is trained.
+
+  On torch, batch normalisation computes with torch's own kernel, where Keras
+  takes eight (benchmarks/student_fit.py). Weights and files stay the same.
+
+  Args:
+    network: A network, or a student around one.
+  """
+  import keras
+
+  if keras.backend.backend() == "torch":
+    from wsl_extraction.runtime import torch_batch_norm
+
+    torch_batch_norm.fuse(network)
 
 
 def describe() -> dict[str, Any]:

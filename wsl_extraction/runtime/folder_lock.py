@@ -1,4 +1,4 @@
-"""A lock on a folder, which dies with the process that holds it."""
+"""A lock on a folder or a file, which dies with the process that holds it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import pathlib
 
 
 class Lock:
-  """Lets one process at a time use a folder.
+  """Lets one process at a time use what a file stands for.
+
+  Two locks of one process exclude each other like those of two.
 
   Args:
     path: The file of the lock; its folder must exist when it is acquired.
+    is_removed: Whether the file goes when the lock is given back.
   """
 
-  def __init__(self, path: pathlib.Path):
-    self._path = path
+  def __init__(self, path: pathlib.Path, is_removed: bool = False):
+    self._path, self._is_removed = path, is_removed
     self._descriptor: int | None = None
 
-  def acquire(self) -> str | None:
-    """Takes the lock, or tells who has it.
+  def acquire(self, shared: bool = False) -> str | None:
+    """Takes the lock, or names its owner.
+
+    Args:
+      shared: Whether others may share it, who ask for it in the same way.
 
     Returns:
       None if this process has it now, else the number of the process that has
@@ -29,16 +35,18 @@ class Lock:
     Raises:
       OSError: The file cannot be made.
     """
-    if self._descriptor is not None:
-      return None
-    # Never removed: the lock is on the open file, and removing the name would
-    # let two processes lock two files.
-    descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-    if _is_taken(descriptor, fcntl.LOCK_EX):
-      return _owner(descriptor)
-    self._descriptor = descriptor
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+    while self._descriptor is None:
+      descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+      if _is_taken(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+        return _owner(descriptor)
+      # The last owner may have removed it since: then the lock means nothing.
+      if not os.fstat(descriptor).st_nlink:
+        os.close(descriptor)
+        continue
+      self._descriptor = descriptor
+      if not shared:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
     return None
 
   def owner(self) -> str | None:
@@ -54,9 +62,13 @@ class Lock:
 
   def release(self) -> None:
     """Gives it back; twice is harmless."""
-    if self._descriptor is not None:
-      os.close(self._descriptor)
-      self._descriptor = None
+    if self._descriptor is None:
+      return
+    # Not while others share it.
+    if self._is_removed and not _is_taken(self._descriptor, fcntl.LOCK_EX):
+      self._path.unlink(missing_ok=True)
+    os.close(self._descriptor)
+    self._descriptor = None
 
 
 def _is_taken(descriptor: int, kind: int) -> bool:

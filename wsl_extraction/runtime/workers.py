@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 import cloudpickle
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 _NUMBER = struct.Struct("<q")
@@ -60,10 +61,8 @@ def read_ahead(elements: Any, workers: int | None = None,
     Exception: What making an element raises, with its traceback as a note.
   """
   workers = default() if workers is None else workers
-  for name, value, least in (("workers", workers, 0), ("ahead", ahead, 1)):
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-      raise InputError(f"{name} is {value!r}; give a whole number of at least "
-                       f"{least}")
+  checks.whole("workers", workers)
+  checks.whole("ahead", ahead, 1)
   return _read_ahead(elements, workers, ahead)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from wsl_extraction.errors import InputError
+from wsl_extraction import checks
 from wsl_extraction.strategies.strategy import Strategy, unasked
 
 # Centres that the rows of the pool are compared with at once.
@@ -68,10 +68,8 @@ class KCenter(Strategy):
   block: int = 1 << 18
 
   def __post_init__(self):
-    if not isinstance(self.block, int) or isinstance(self.block, bool) or (
-        self.block < 1):
-      raise InputError(f"KCenter.block is {self.block!r}; give a whole number, "
-                       "1 or more")
+    object.__setattr__(
+        self, "block", checks.whole("KCenter.block", self.block, 1))
 
   def choose(self, probabilities, features, n, rng, asked):
     order = unasked(len(probabilities), asked, rng)

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 
@@ -119,10 +120,7 @@ def _checked_positions(asked: Sequence[int] | np.ndarray,
 
 
 def _check_count(n: int, m: int, asked: int, name: str) -> None:
-  if isinstance(n, (bool, np.bool_)) or not isinstance(
-      n, (int, np.integer)) or n < 0:
-    raise InputError(f"{name} is to choose {n!r} examples; give a whole "
-                     "number, 0 or more")
+  checks.whole(f"n of {name}", n)
   if n > m - asked:
     raise InputError(
         f"{name} asks for {n - (m - asked)} more examples than the pool holds: "

@@ -40,6 +40,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
 
@@ -55,10 +56,7 @@ def feature_values(precision: int) -> np.ndarray:
   Raises:
     InputError: p is below 2, or so large that needles would not be exact.
   """
-  if isinstance(precision, bool) or not isinstance(
-      precision, (int, np.integer)) or not 2 <= precision <= 1 << 20:
-    raise InputError(f"the precision is {precision!r} values a feature; give a "
-                     "whole number from 2 to 2^20")
+  precision = checks.whole("precision", precision, 2, 1 << 20)
   return np.arange(precision) / (precision - 1)
 
 
@@ -185,8 +183,7 @@ def _checked_location(location: Sequence[int], precision: int, dimension: int
                       ) -> np.ndarray:
   place = np.asarray(location)
   k = len(place) if place.ndim == 1 else 0
-  if isinstance(dimension, bool) or not isinstance(
-      dimension, (int, np.integer)) or not 1 <= k <= dimension:
+  if not checks.is_whole(dimension) or not 1 <= k <= dimension:
     raise InputError(f"a needle has {k} coordinates among {dimension!r} "
                      "features; give from 1 to as many as there are")
   if place.dtype.kind not in "ui" or (place < 0).any() or (

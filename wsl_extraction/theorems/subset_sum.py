@@ -38,6 +38,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.equivalence.domains import Box, Domain
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
@@ -59,14 +60,10 @@ class SubsetSum:
     values = tuple(self.values)
     if not values:
       raise InputError("a subset sum has no values; give one at least")
-    for value in (*values, self.target):
-      if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"a subset sum has {value!r}; give whole numbers")
-      if value < 0:
-        raise InputError(f"a subset sum has {value}; give whole numbers from 0 "
-                         "on")
-    object.__setattr__(self, "values", tuple(int(value) for value in values))
-    object.__setattr__(self, "target", int(self.target))
+    object.__setattr__(self, "values", checks.whole_numbers(
+        "SubsetSum.values", values))
+    object.__setattr__(self, "target", checks.whole(
+        "SubsetSum.target", self.target))
     if 4 * (sum(self.values) + self.target + 1) > 2**52:
       raise InputError(
           f"the values sum to {sum(self.values)} and the target is "

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsl_extraction.attacks.attack import Surroundings
+from wsl_extraction.attacks.attack import Knowledge
 from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
@@ -18,9 +18,11 @@ from wsl_extraction.evaluation import metrics
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.networks import dense
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.oracle.ledger import Ledger
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.responders import BareVictim, Live
+from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.reveals import Logits
+from wsl_extraction.oracle.spaces import Vectors
 from wsl_extraction.report.curves import Curve, Panel
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import needle
@@ -31,6 +33,7 @@ from wsl_extraction.theorems.theorem import (
   check_whole,
   number,
 )
+from wsl_extraction.training.recipe import Recipe
 
 ORDERS = ("ascending", "descending", "shuffled")
 _BATCH = 4096
@@ -39,8 +42,10 @@ _BATCH = 4096
 def oracle_of(predict: Any, dimension: int,
               budget: int | None = None) -> Oracle:
   """A needle, or an adversary, behind logits of two classes and a ledger."""
-  return Oracle(predict, outputs="logits", input_shape=(dimension,),
-                num_classes=2, access=Access.LOGITS, ledger=Ledger(budget))
+  victim = BareVictim(
+    Vectors(dimension, 0.0, 1.0), 2, {Quantity.LOGITS: predict}
+  )
+  return Oracle(Live(victim, Logits()), budget)
 
 
 def ordered(order: str, k: int, precision: int, seed: int) -> np.ndarray:
@@ -69,7 +74,7 @@ def grid_search(oracle: Oracle, locations: np.ndarray, precision: int,
     The place of the needle in `locations`.
   """
   last = len(locations) - is_deduced
-  dimension, = oracle.input_shape
+  dimension, = oracle.space.shape
   for start in range(0, last, batch):
     asked = locations[start:min(start + batch, last)]
     points = needle.at_locations(asked, precision, dimension)
@@ -137,7 +142,7 @@ class Theorem1(Theorem):
       oracle = oracle_of(
           needle.Adversary(k, p, k + self.extra), k + self.extra)
       grid_search(oracle, ordered(order, k, p, self.seed), p, batch=_BATCH)
-      spent = oracle.ledger.spent
+      spent = oracle.ledger.rows
       rows.append({"oracle": "adversarial", "order": order, "p": p, "k": k,
                    "searches": 1, "queries": spent, "low": None, "high": None,
                    "predicted": p**k - 1})
@@ -152,7 +157,7 @@ class Theorem1(Theorem):
             rng.integers(0, p, k), p, k + self.extra))
         oracle = oracle_of(network, k + self.extra)
         grid_search(oracle, ordered(order, k, p, number_), p, is_deduced=False)
-        spent.append(oracle.ledger.spent)
+        spent.append(oracle.ledger.rows)
       mean = metrics.mean(spent)
       rows.append({"oracle": "random needle", "order": order, "p": p, "k": k,
                    "searches": self.needles, "queries": mean.value,
@@ -169,8 +174,7 @@ class Theorem1(Theorem):
     victim = (needle.Adversary(k, p, d) if kind == "adversarial" else
               needle.classifier(needle.needle_network(location, p, d)))
     oracle = oracle_of(victim, d, budget)
-    extraction = learning(self.steps)(
-        oracle, pool, self.seed, Surroundings(value_range=(0.0, 1.0)))
+    extraction = learning(self.steps)(oracle, Knowledge(pool), self.seed)
     if isinstance(victim, needle.Adversary):
       location = victim.commit()
     tests = values[rng.integers(0, p, (self.tests, d))]
@@ -178,11 +182,13 @@ class Theorem1(Theorem):
     examiner = oracle_of(victim, d)
     predict = functools.partial(
         extraction.surrogate.predict, batch_size=4096, verbose=0)
-    fidelity = metrics.fidelity(predict(tests), examiner.query(tests).labels)
+    fidelity = metrics.fidelity(
+      predict(tests), examiner.query(tests).top_classes
+    )
     return {"fidelity": [{
-        "oracle": kind, "p": p, "k": k, "queries": extraction.queries,
+        "oracle": kind, "p": p, "k": k, "queries": oracle.ledger.rows,
         "asked_at_needle": int(np.isclose(
-            pool.images[:, :k], at_needle[:, :k]).all(axis=1).sum()),
+            pool.rows[:, :k], at_needle[:, :k]).all(axis=1).sum()),
         "fidelity": fidelity.value, "low": fidelity.low, "high": fidelity.high,
         "predicted": 1 - p**-float(k),
         "needle_known": bool(predict(at_needle).argmax() == 1)}]}
@@ -213,9 +219,11 @@ def learning(steps: int) -> Learning:
   return Learning(
       # The logits differ by 1/2: cold, they teach a clear label.
       objective=Distillation(temperature=0.01),
-      network=functools.partial(dense.mlp, hidden=(64,)),
-      optimizer=functools.partial(keras.optimizers.Adam, 0.01), steps=steps,
-      checkpoint_every=steps, query_batch_size=_BATCH)
+      recipe=Recipe(
+          network=functools.partial(dense.mlp, hidden=(64,)),
+          optimizer=functools.partial(keras.optimizers.Adam, 0.01),
+          steps=steps, checkpoint_every=steps),
+      query_batch_size=_BATCH)
 
 
 def _searched(row: Mapping[str, Any]) -> tuple[str, ...]:

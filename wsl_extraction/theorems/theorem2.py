@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.equivalence.decide import Different, Equal, decide
 from wsl_extraction.equivalence.domains import Box, Corners, Domain
-from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report.curves import Curve, Panel
 from wsl_extraction.report.text_tables import TextTable
@@ -86,10 +86,7 @@ class Theorem2(Theorem):
     for name in ("corner_sizes", "cube_sizes"):
       check_whole(f"Theorem2.{name}", tuple(getattr(self, name)), 1)
     check_whole("Theorem2.seed", (self.seed,), 0)
-    if isinstance(self.time_limit, bool) or not isinstance(
-        self.time_limit, (int, float)) or not self.time_limit > 0:
-      raise InputError(f"Theorem2.time_limit is {self.time_limit!r}; give "
-                       "seconds, above 0")
+    checks.number("Theorem2.time_limit", self.time_limit, above=0)
 
   def parts(self):
     parts = {f"checked {kind}": functools.partial(self._checked, kind)

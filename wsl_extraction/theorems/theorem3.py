@@ -10,16 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsl_extraction.attacks.attack import Surroundings
+from wsl_extraction.attacks.attack import Knowledge
 from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.evaluation import metrics
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.networks import dense
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.oracle.ledger import Ledger
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.responders import BareVictim, Live
+from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.reveals import Scores
+from wsl_extraction.oracle.spaces import Vectors
 from wsl_extraction.report.curves import Curve, Panel
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import random_networks
@@ -29,6 +31,7 @@ from wsl_extraction.theorems.theorem import (
   TheoremReport,
   check_whole,
 )
+from wsl_extraction.training.recipe import Recipe
 
 SURROGATES = {"logistic regression": (), "MLP": (128,)}
 
@@ -127,21 +130,22 @@ class Theorem3(Theorem):
     pool = Examples(rng.integers(0, 2, (count, d)).astype(np.float32))
     truth, rows = victim(tests), []
     for name, hidden in SURROGATES.items():
-      oracle = Oracle(
-          victim.probabilities, outputs="probabilities", input_shape=(d,),
-          num_classes=2, access=Access.SCORES, ledger=Ledger(count))
+      target = BareVictim(
+          Vectors(d, 0.0, 1.0), 2,
+          {Quantity.PROBABILITIES: victim.probabilities})
+      oracle = Oracle(Live(target, Scores()), count)
       attack = Learning(
           objective=Distillation(temperature=1.0),
-          network=functools.partial(dense.mlp, hidden=hidden),
-          optimizer=functools.partial(
-              keras.optimizers.SGD, 0.05, momentum=0.9),
-          steps=self.steps, checkpoint_every=self.steps)
-      extraction = attack(oracle, pool, seed, Surroundings(
-          value_range=(0.0, 1.0)))
+          recipe=Recipe(
+              network=functools.partial(dense.mlp, hidden=hidden),
+              optimizer=functools.partial(
+                  keras.optimizers.SGD, 0.05, momentum=0.9),
+              steps=self.steps, checkpoint_every=self.steps))
+      extraction = attack(oracle, Knowledge(pool), seed)
       scores = extraction.surrogate.predict(tests, batch_size=4096, verbose=0)
       rows.append({
           "surrogate": name, "depth": depth, "samples": count, "seed": seed,
-          "queries": extraction.queries,
+          "queries": oracle.ledger.rows,
           "fidelity": metrics.fidelity(scores, truth).value})
     return {"fidelity": rows}
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 
@@ -45,12 +46,8 @@ class Augment(keras.layers.Layer):
     """
     # Else a policy of mixed precision would round the images.
     super().__init__(autocast=False, **kwargs)
-    whole = isinstance(shift, int) and not isinstance(shift, bool)
-    if not whole or shift < 0:
-      raise InputError(f"Augment: shift={shift!r}; give a whole number of "
-                       "pixels, at least 0")
-    self.shift = shift
-    self.flip = flip
+    self.shift = checks.whole("Augment.shift", shift)
+    self.flip = checks.flag("Augment.flip", flip)
     self.seed = seed
     self.seed_generator = keras.random.SeedGenerator(seed)
 

@@ -13,12 +13,11 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.response import Response
 
 
-def response_entries(response: Response,
-                     num_classes: int) -> dict[str, np.ndarray]:
+def response_entries(response: Response) -> dict[str, np.ndarray]:
   """A batch's "targets" float32 [n, c] and "revealed" uint8 [n, c]."""
   # Bytes: `tf.distribute` cannot put batches of booleans together.
-  return {"targets": response.log_scores(num_classes),
-          "revealed": response.revealed(num_classes).astype(np.uint8)}
+  return {"targets": response.log_scores(),
+          "revealed": response.known_classes().astype(np.uint8)}
 
 
 def by_step(labeled: dict[str, Any], steps: int, batch_size: int, seed: int,

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import files
 from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
@@ -62,9 +63,8 @@ def fit(student: Student, batches: Any, steps: int, *,
     InputError: The checkpoint is damaged or of another student, or cannot be
       written.
   """
-  for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
-    if not isinstance(value, int) or value < 1:
-      raise InputError(f"{name} is {value!r}; give a whole number, 1 or more")
+  steps = checks.whole("steps", steps, 1)
+  checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
   epoch = _largest_divisor(steps, checkpoint_every)
   done = 0
   if checkpoint is not None:
@@ -72,7 +72,7 @@ def fit(student: Student, batches: Any, steps: int, *,
     done = writer.restore(student)
     # Last: what others record of an epoch must not be missing when it counts
     # as done; what they record too much they drop when it is repeated.
-    callbacks = [*callbacks, *([writer] if placement.first else [])]
+    callbacks = [*callbacks, *([writer] if placement.is_main else [])]
   if done == steps:
     # As `fit` ends: with averages of the weights, if the optimizer keeps any.
     student.optimizer.finalize_variable_values(student.trainable_variables)

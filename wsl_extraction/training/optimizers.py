@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 # On tensorflow Keras gives a name with its layer's: "conv/kernel".
@@ -46,10 +47,7 @@ class MomentumL2(keras.optimizers.SGD):
     Raises:
       InputError: `l2` is no such number.
     """
-    if isinstance(l2, bool) or not isinstance(l2, (int, float)) or not (
-        0 <= l2 < float("inf")):
-      raise InputError(f"MomentumL2.l2 is {l2!r}; give a number, 0 or more, "
-                       "such as 0.0001")
+    l2 = checks.number("MomentumL2.l2", l2, 0)
     super().__init__(learning_rate=learning_rate, momentum=momentum,
                      nesterov=nesterov, **kwargs)
     self.l2 = l2
@@ -87,10 +85,9 @@ class Staircase(keras.optimizers.schedules.LearningRateSchedule):
     Raises:
       InputError: The boundaries are not in order, or a number cannot be.
     """
-    if not all(isinstance(step, int) for step in (warmup_steps, *boundaries)):
-      raise InputError(f"Staircase has boundaries {boundaries} and "
-                       f"{warmup_steps} steps of warm-up; give whole numbers")
-    boundaries = list(boundaries)
+    warmup_steps = checks.whole("Staircase.warmup_steps", warmup_steps)
+    boundaries = list(checks.whole_numbers(
+        "Staircase.boundaries", boundaries, empty=True))
     if boundaries != sorted(set(boundaries)) or warmup_steps < 0 or (
         boundaries and boundaries[0] < warmup_steps):
       raise InputError(f"Staircase has boundaries {boundaries} and "
@@ -164,7 +161,7 @@ def accumulating(optimizer: keras.optimizers.Optimizer,
   if optimizer.use_ema:
     raise InputError("gradients of several batches are not accumulated with an "
                      "optimizer that averages weights; give up use_ema, or "
-                     "Learning.accumulate")
+                     "Recipe.accumulate")
   optimizer.gradient_accumulation_steps = batches
   schedule = optimizer.get_config()["learning_rate"]
   if isinstance(schedule, dict):

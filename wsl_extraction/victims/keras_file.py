@@ -1,4 +1,4 @@
-"""Victims in files of the `.keras` format."""
+"""Victims that are Keras models, in files of the `.keras` format or at hand."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import dataclasses
 import os
 import pathlib
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
 
-from wsl_extraction.data.datasets import Dataset
+from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.victims.victim import (
-    Surroundings,
     Victim,
+    VictimSource,
     digest,
     in_batches,
+    quantities_of,
+    weights_digest,
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KerasFile:
+class KerasFile(VictimSource):
   """A model saved in the `.keras` format.
 
   Attributes:
@@ -30,7 +34,7 @@ class KerasFile:
     outputs: What the model gives, "logits" or "probabilities".
     value_range: The range of values that it was trained on; None for the data
       set's own, for a model that begins with its preprocessing.
-    batch_size: Images that it sees at once.
+    batch_size: Rows that it sees at once.
   """
 
   path: str
@@ -38,31 +42,83 @@ class KerasFile:
   value_range: tuple[float, float] | None = None
   batch_size: int = 256
 
-  def __call__(self, dataset: Dataset, parts: Parts,
-               surroundings: Surroundings) -> Victim:
+  def __post_init__(self):
+    checks.text("KerasFile.path", self.path, "the path of a .keras file")
+    checks.one_of("KerasFile.outputs", self.outputs,
+                  ("logits", "probabilities"))
+    _check_range("KerasFile.value_range", self.value_range)
+    object.__setattr__(self, "batch_size", checks.whole(
+        "KerasFile.batch_size", self.batch_size, 1))
+
+  def load(self, parts, runtime):
     """Loads the model.
 
     Raises:
-      InputError: The file cannot be read, holds code, or takes other images
-        or gives other classes than the data set's.
+      InputError: The file cannot be read, holds code, or takes other inputs
+        or gives other classes than the data has.
     """
-    del parts, surroundings
     model = load(self.path)
-    check_fit(model, self.path, dataset.input_shape, dataset.num_classes)
-    low, high = dataset.value_range
-    new_low, new_high = self.value_range or dataset.value_range
-    answer = in_batches(model, self.batch_size)
-    scale = (new_high - new_low) / (high - low)
+    check_fit(model, self.path, parts.space.shape, parts.num_classes)
+    content = pathlib.Path(self.path).expanduser().read_bytes()
+    return _victim(self, model, parts,
+                   digest(content, self.outputs, self.value_range))
 
-    def predict(images: np.ndarray) -> np.ndarray:
-      if (low, high) != (new_low, new_high):
-        images = new_low + (images.astype(np.float32) - low) * scale
-      return answer(images)
 
-    content = pathlib.Path(self.path).read_bytes()
-    return Victim(predict, self.outputs, dataset.input_shape,
-                  dataset.num_classes,
-                  digest(content, self.outputs, self.value_range))
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class KerasModel(VictimSource):
+  """A Keras model that is at hand; its fields are those of `KerasFile`."""
+
+  model: keras.Model
+  outputs: str = "logits"
+  value_range: tuple[float, float] | None = None
+  batch_size: int = 256
+
+  def __post_init__(self):
+    checks.instance("KerasModel.model", self.model, keras.Model,
+                    "a Keras model")
+    checks.one_of("KerasModel.outputs", self.outputs,
+                  ("logits", "probabilities"))
+    _check_range("KerasModel.value_range", self.value_range)
+
+  def load(self, parts, runtime):
+    """Wraps the model.
+
+    Raises:
+      InputError: It takes other inputs or gives other classes than the data.
+    """
+    check_fit(self.model, "memory", parts.space.shape, parts.num_classes)
+    return _victim(self, self.model, parts, digest(
+        self.model.to_json(), weights_digest(self.model), self.outputs,
+        self.value_range))
+
+
+def _victim(source: Any, model: keras.Model, parts: Parts,
+            fingerprint: str) -> Victim:
+  answer = in_batches(model, source.batch_size)
+  predict = _rescaled(answer, parts.space, source.value_range)
+  return Victim(parts.space, int(model.output_shape[-1]),
+                quantities_of(source.outputs, predict), fingerprint)
+
+
+def _rescaled(answer: Any, space: Space,
+              value_range: tuple[float, float] | None) -> Any:
+  """A function of rows in the range of the space."""
+  low, high = space.value_range
+  new_low, new_high = value_range or (low, high)
+  if (low, high) == (new_low, new_high):
+    return answer
+  scale = (new_high - new_low) / (high - low)
+  return lambda rows: answer(
+      new_low + (rows.astype(np.float32) - low) * scale)
+
+
+def _check_range(where: str, value: Any) -> None:
+  good = value is None or (
+      isinstance(value, (tuple, list)) and len(value) == 2
+      and all(map(checks.is_number, value)) and value[0] < value[1])
+  if not good:
+    checks.refuse(where, value, "the least and the largest value, such as "
+                  "(0, 1)", True)
 
 
 def load(path: str | os.PathLike) -> keras.Model:
@@ -71,7 +127,7 @@ def load(path: str | os.PathLike) -> keras.Model:
   Raises:
     InputError: It is missing, damaged, no Keras file, or needs code to run.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise InputError(f"there is no model file {path}; give the path of a "
                      ".keras file")
@@ -98,8 +154,18 @@ def cached(path: pathlib.Path) -> keras.Model | None:
 
 
 def check_fit(model: keras.Model, path: str | os.PathLike,
-              input_shape: tuple[int, ...], num_classes: int) -> None:
-  """Raises InputError unless the model maps [n, *input_shape] to [n, c]."""
+              input_shape: tuple[int, ...], num_classes: int | None) -> None:
+  """Makes sure that a model maps [n, *input_shape] to [n, c].
+
+  Args:
+    model: It.
+    path: The place that messages name.
+    input_shape: Of one row.
+    num_classes: c; None for any.
+
+  Raises:
+    InputError: It does not.
+  """
   for what, found, wanted in (
       ("takes inputs", getattr(model, "input_shape", None),
        (None, *input_shape)),
@@ -107,7 +173,7 @@ def check_fit(model: keras.Model, path: str | os.PathLike,
        (None, num_classes))):
     if not _agree(found, wanted):
       raise InputError(f"the model in {path} {what} of shape {found}, the data "
-                       f"set needs {wanted}; use the data set it was made for")
+                       f"needs {wanted}; use the data that it was made for")
 
 
 def _agree(found: object, wanted: tuple[int | None, ...]) -> bool:

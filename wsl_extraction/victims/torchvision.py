@@ -16,19 +16,21 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
-from wsl_extraction.data.datasets import Dataset
+from wsl_extraction import checks
 from wsl_extraction.data.images.decode import printable
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks import layers, resnext
+from wsl_extraction.networks import resnext
 from wsl_extraction.runtime import files
 from wsl_extraction.victims import torch_checkpoint
 from wsl_extraction.victims.keras_file import cached
 from wsl_extraction.victims.victim import (
-  Surroundings,
-  Victim,
-  digest,
-  in_batches,
+    Victim,
+    VictimSource,
+    digest,
+    in_batches,
+    quantities_of,
+    range_facts,
 )
 
 CLASSES = ("imagenet", "number", "any")
@@ -42,7 +44,7 @@ _NAMED_KEYS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TorchvisionFile:
+class TorchvisionFile(VictimSource):
   """A ResNet, ResNeXt or Wide ResNet whose state dict torch has saved.
 
   The file is read without torch, and nothing in it is run. Its network is
@@ -89,26 +91,20 @@ class TorchvisionFile:
 
   def __post_init__(self):
     for name, allowed in (("classes", CLASSES), ("precision", _PRECISIONS)):
-      if getattr(self, name) not in allowed:
-        raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
-                         f"one of {', '.join(allowed)}")
-    for name, kind in (("path", str), ("split_groups", bool),
-                       ("licence", str)):
-      if not isinstance(getattr(self, name), kind):
-        raise InputError(f"Checkpoint.{name} is {getattr(self, name)!r}; give "
-                         f"a {kind.__name__}")
-    if not layers.is_count(self.batch_size):
-      raise InputError(f"Checkpoint.batch_size is {self.batch_size!r}; give a "
-                       "whole number, 1 or more")
+      checks.one_of(f"TorchvisionFile.{name}", getattr(self, name), allowed)
+    checks.text("TorchvisionFile.path", self.path, "the path of a checkpoint")
+    checks.flag("TorchvisionFile.split_groups", self.split_groups)
+    checks.instance("TorchvisionFile.licence", self.licence, str, "a line")
+    object.__setattr__(self, "batch_size", checks.whole(
+        "TorchvisionFile.batch_size", self.batch_size, 1))
     for name in ("mean", "std"):
       given = getattr(self, name)
       if not isinstance(given, (tuple, list)) or not all(
-          isinstance(one, (int, float)) for one in given):
-        raise InputError(f"Checkpoint.{name} is {given!r}; give a number for "
-                         "each channel")
+          map(checks.is_number, given)):
+        checks.refuse(f"TorchvisionFile.{name}", given,
+                      "a number for each channel")
 
-  def __call__(self, dataset: Dataset, parts: Parts,
-               surroundings: Surroundings) -> Victim:
+  def load(self, parts, runtime):
     """Loads the network, from the cache or from the checkpoint.
 
     Raises:
@@ -116,57 +112,57 @@ class TorchvisionFile:
         has another hash than its name says or another architecture, or the
         data set has other channels or classes; the cache cannot be written.
     """
-    del parts
     checkpoint = os.path.expanduser(self.path)
     content = torch_checkpoint.sha256(checkpoint)
-    key = digest(content, dataset.input_shape, dataset.value_range,
+    key = digest(content, parts.space.shape, range_facts(parts.space),
                  self._settings(), self.split_groups)
-    path = surroundings.cache / "victims" / f"{key}.keras"
+    path = runtime.cache / "victims" / f"{key}.keras"
     with _computing_in(self.precision):
       network = cached(path)
       if network is None:
-        network = self._converted(checkpoint, dataset)
+        network = self._converted(checkpoint, parts)
         with files.atomic_write(path) as temporary:
           network.save(temporary)
     num_classes = network.output_shape[1]
-    self._check_classes(dataset, num_classes)
+    self._check_classes(parts, num_classes)
     return Victim(
-        in_batches(network, self.batch_size), "logits", dataset.input_shape,
-        num_classes, digest(content, dataset.value_range, self._settings()),
+        parts.space, num_classes,
+        quantities_of("logits", in_batches(network, self.batch_size)),
+        digest(content, range_facts(parts.space), self._settings()),
         self.licence)
 
   def _settings(self) -> tuple:
     return (self.depth, self.groups, self.width_per_group, tuple(self.mean),
             tuple(self.std), self.precision)
 
-  def _converted(self, path: str, dataset: Dataset) -> keras.Model:
+  def _converted(self, path: str, parts: Parts) -> keras.Model:
     state = torch_checkpoint.read(path)
     design = _design(path, state)
     design |= {name: given for name in ("depth", "groups", "width_per_group")
                if (given := getattr(self, name)) is not None}
     channels = state["conv1.weight"].shape[1]
-    if channels != dataset.input_shape[2]:
+    if channels != parts.space.shape[-1]:
       raise InputError(
           f"the network in {path} takes images of {channels} channels, "
-          f"those of the data set have {dataset.input_shape[2]}; use a data "
+          f"those of the data set have {parts.space.shape[-1]}; use a data "
           "set of the kind that it was made for")
     num_classes = state["fc.bias"].size
-    self._check_classes(dataset, num_classes)
+    self._check_classes(parts, num_classes)
     network = resnext.resnext(
-        dataset.input_shape, num_classes, value_range=dataset.value_range,
+        parts.space.shape, num_classes, value_range=parts.space.value_range,
         mean=self.mean, std=self.std, split_groups=self.split_groups, **design)
     assign(network, state, path)
     return network
 
-  def _check_classes(self, dataset: Dataset, num_classes: int) -> None:
+  def _check_classes(self, parts: Parts, num_classes: int) -> None:
     if self.classes == "any":
       return
-    if num_classes != dataset.num_classes:
+    if num_classes != parts.num_classes:
       raise InputError(
           f"the network in {self.path} has {num_classes} classes, the data set "
-          f"{dataset.num_classes}; use the data set that it was made for, or "
+          f"{parts.num_classes}; use the data set that it was made for, or "
           "set classes to 'any'")
-    if self.classes == "imagenet" and not is_imagenet(dataset.class_names):
+    if self.classes == "imagenet" and not is_imagenet(parts.class_names or ()):
       raise InputError(
           f"the network in {self.path} has ImageNet's classes, those of the "
           "data set are not its 1,000 synsets (n01440764, n01443537, ...) in "

@@ -1,83 +1,107 @@
-"""What a victim is to the rest of the package."""
+"""What a victim is to the rest of the package, and what makes one."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from wsl_extraction import checks
+from wsl_extraction.data.split import Parts
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.runtime.runtime import Runtime
+
+OUTPUTS = ("logits", "probabilities")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Victim:
   """A model to put behind an oracle.
 
   Attributes:
-    predict: Maps images [n, h, w, d], in the data set's range, to [n, c].
-    outputs: What it gives, "logits" or "probabilities".
-    input_shape: (h, w, d).
-    num_classes: c.
+    space: The inputs that it takes.
+    outputs: The number of its classes, c.
+    quantities: What it computes, and the functions of rows [n, *space.shape]
+      that do.
     fingerprint: Differs between victims that answer differently.
     licence: Under which its weights may be used, one line for the user; empty
       where that is not known.
-    weights: The network that maps flattened images to logits, where the victim
+    remote: Whether an answer can be lost on the way, and was given all the
+      same.
+    weights: The network that maps flattened rows to logits, where the victim
       is one: for proofs, never for the oracle.
   """
 
-  predict: Callable[[np.ndarray], np.ndarray]
-  outputs: str
-  input_shape: tuple[int, ...]
-  num_classes: int
+  space: Space
+  outputs: int
+  quantities: Mapping[Quantity, Callable[[np.ndarray], Any]]
   fingerprint: str
   licence: str = ""
+  remote: bool = False
   weights: ReluNetwork | None = None
 
+  def predict(self, rows: np.ndarray) -> Any:
+    """Logits or probabilities [n, c] of rows, whichever it gives."""
+    return next(iter(self.quantities.values()))(rows)
+
   def facts(self) -> dict[str, Any]:
-    """All but the function, of what JSON can hold."""
-    return {"outputs": self.outputs, "input_shape": list(self.input_shape),
-            "num_classes": self.num_classes, "fingerprint": self.fingerprint}
+    """What identifies it, of what JSON can hold."""
+    return {"quantities": [one.value for one in self.quantities],
+            "outputs": self.outputs, "fingerprint": self.fingerprint}
 
 
-@dataclasses.dataclass(frozen=True)
-class Surroundings:
-  """What the caller offers when a victim is made.
+class VictimSource(abc.ABC):
+  """Makes a victim; its fields say which."""
 
-  Attributes:
-    cache: A folder for what is made once and used again.
-    callbacks: Called with the steps of a training and the images that go
-      through the network in each, gives Keras callbacks for it.
-    compile_options: For Keras' `compile`, beside the optimizer; see
-      `devices.compile_options`.
+  @abc.abstractmethod
+  def load(self, parts: Parts, runtime: Runtime) -> Victim:
+    """Loads or trains the victim.
+
+    Args:
+      parts: The data: the inputs and classes that it has to fit, and the
+        private examples that it may learn from.
+      runtime: Gives the cache, and what its training needs.
+
+    Raises:
+      InputError: It cannot be had, or does not fit.
+    """
+
+
+def quantities_of(outputs: str, predict: Callable[[np.ndarray], Any],
+                  where: str = "outputs"
+                  ) -> Mapping[Quantity, Callable[[np.ndarray], Any]]:
+  """The quantity that a function gives, "logits" or "probabilities".
+
+  Raises:
+    InputError: `outputs`, the setting called `where`, is neither.
   """
-
-  cache: pathlib.Path
-  callbacks: Callable[[int, int], Sequence[keras.callbacks.Callback]] = (
-      lambda steps, images: ())
-  compile_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  checks.one_of(where, outputs, OUTPUTS)
+  return {Quantity(outputs): predict}
 
 
 def in_batches(network: keras.Model,
                batch_size: int = 256) -> Callable[[np.ndarray], np.ndarray]:
-  """The function of a network, as a victim: images [n, h, w, d] to [n, c].
+  """The function of a network, as a victim: rows [n, ...] to [n, c].
 
   An oracle is asked a batch at a time, and Keras' `predict` makes a pipeline
   for each call that costs several times the answer (benchmarks/labelling.py).
 
   Args:
-    network: Maps images to outputs.
-    batch_size: The most images that it sees at once.
+    network: Maps rows to outputs.
+    batch_size: The most rows that it sees at once.
   """
-  def predict(images: np.ndarray) -> np.ndarray:
-    # A batch of no images still has the shape of an answer.
-    starts = range(0, max(len(images), 1), batch_size)
+  def predict(rows: np.ndarray) -> np.ndarray:
+    # A batch of no rows still has the shape of an answer.
+    starts = range(0, max(len(rows), 1), batch_size)
     return np.concatenate(
-        [network.predict_on_batch(images[start:start + batch_size])
+        [network.predict_on_batch(rows[start:start + batch_size])
          for start in starts])
 
   return predict
@@ -93,6 +117,12 @@ def digest(*parts: Any) -> str:
       part = str(part).encode()
     sums.update(len(part).to_bytes(8, "little") + part)
   return sums.hexdigest()
+
+
+def range_facts(space: Space) -> tuple[float, float]:
+  """The range of a space for fingerprints: whole numbers as such."""
+  return tuple(int(end) if end.is_integer() else end
+               for end in space.value_range)  # type: ignore[return-value]
 
 
 def weights_digest(network: keras.Model) -> str:

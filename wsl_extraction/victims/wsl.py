@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from wsl_extraction.data.datasets import Dataset
-from wsl_extraction.data.split import Parts
 from wsl_extraction.victims.torchvision import TorchvisionFile
-from wsl_extraction.victims.victim import Surroundings, Victim
+from wsl_extraction.victims.victim import VictimSource
 
 LICENCE = (
     "WSL weights by Facebook (Mahajan et al. 2018), CC BY-NC 4.0: no commercial"
@@ -29,7 +27,7 @@ LICENCE = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WSL:
+class WSL(VictimSource):
   """ResNeXt-101 32 x Cd, from a published checkpoint file.
 
   The files are `ig_resnext101_32x8-c38310e5.pth`, `..._32x16-c6f796b0.pth` (the
@@ -52,8 +50,7 @@ class WSL:
   batch_size: int = 64
   split_groups: bool = True
 
-  def __call__(self, dataset: Dataset, parts: Parts,
-               surroundings: Surroundings) -> Victim:
+  def load(self, parts, runtime):
     """Loads the network, from the cache or from the checkpoint.
 
     Raises:
@@ -63,4 +60,4 @@ class WSL:
     """
     make = TorchvisionFile(
         depth=101, groups=32, licence=LICENCE, **dataclasses.asdict(self))
-    return make(dataset, parts, surroundings)
+    return make.load(parts, runtime)

@@ -1,27 +1,48 @@
-"""Learning-based extraction: ask about some examples, train on the answers.
+"""Learning-based extraction: ask about some examples, train on the responses.
 
-In rounds, a surrogate of the answers so far helps to choose the next examples.
+In rounds, a surrogate of the responses so far helps to choose the next ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
+from keras import ops
 
-from wsl_extraction.attacks.attack import Attack, Extraction, Status
-from wsl_extraction.attacks.learning import learner, query_log
-from wsl_extraction.data.datasets import Examples
+from wsl_extraction import checks
+from wsl_extraction.attacks.attack import (
+    Attack,
+    Extraction,
+    Figure,
+    Goal,
+    Knowledge,
+    Model,
+    Queries,
+    Status,
+)
+from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.graph import penultimate
+from wsl_extraction.networks.graph import ends, penultimate
 from wsl_extraction.objectives.objective import Objective
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.reveals import Label, Reveal
+from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.strategy import Strategy
+from wsl_extraction.training import batches
+from wsl_extraction.training.recipe import Recipe, Seeds
+from wsl_extraction.training.student import Student
+
+# Response values to keep in memory; as targets a value takes five bytes.
+_MOST_VALUES = 50_000_000
+_LOOKED_AT = 1024  # rows of the pool that a surrogate sees at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,36 +55,19 @@ class Learning(Attack):
 
   With several rounds it is active learning: the budget is divided evenly among
   them, the first asks at random, and before each other one a surrogate is
-  trained anew on all answers so far, by which the strategy chooses. Any
+  trained anew on all responses so far, by which the strategy chooses. Any
   strategy goes with any objective; the unlabelled rest of the pool is learnt
   from in all rounds where the objective reads it.
 
   Attributes:
     objective: What the surrogate minimises.
-    network: Called with input_shape, num_classes, value_range and seed; gives
-      a network that maps images to logits.
-    optimizer: Called without arguments; gives a Keras optimizer.
-    steps: Training steps.
-    batch_size: Labelled images in a step.
-    unlabeled_batch_size: Unlabelled images in a step, where the objective
-      reads any; they come from the part of the pool that was not asked about.
-    augment: Called with seed; gives the layer through which all images of a
-      training batch go; None leaves them alone.
-    crop: How images that are files still are cropped for training, such as
-      `crops.InceptionCrop()`; None gives them as they are asked about.
-    accumulate: The equal parts in which a step's batch goes through the
-      network, for devices that cannot hold it at once. Gradients are averaged
-      over the parts; batch normalisation sees one part at a time.
-    rematerialize: Works activations out again for the gradient instead of
-      keeping them: less memory, about a third more arithmetic, the same
-      results.
+    recipe: How it is trained.
     strategy: What to ask about.
     rounds: How often to choose and ask; 1 asks all at once.
     round_steps: Training steps before each round but the first; None is as
       many as the last training has. The optimizer's schedule and the
       objective's ramp are those of the last training, cut off here.
     query_batch_size: Rows sent to the oracle at once.
-    checkpoint_every: Steps between two checkpoints, at most.
 
   References:
     Jagielski et al. 2020, section 4; 4.2 for unlabelled data.
@@ -72,145 +76,248 @@ class Learning(Attack):
       (rounds, with a surrogate trained from scratch in each).
   """
 
+  space: ClassVar = Space
+  goal: ClassVar = Goal.FIDELITY
+  model: ClassVar = Model.NEURAL_NETWORK
+
   objective: Objective
-  network: Callable[..., keras.Model]
-  optimizer: Callable[[], keras.optimizers.Optimizer]
-  steps: int
-  batch_size: int = 64
-  unlabeled_batch_size: int = 64
-  augment: Callable[..., keras.layers.Layer] | None = None
-  crop: Any = None
-  accumulate: int = 1
-  rematerialize: bool = False
+  recipe: Recipe
   strategy: Strategy = dataclasses.field(default_factory=Random)
   rounds: int = 1
   round_steps: int | None = None
   query_batch_size: int = 256
-  checkpoint_every: int = 100
 
   def __post_init__(self):
-    for name in ("steps", "batch_size", "accumulate", "rounds", "round_steps",
-                 "query_batch_size", "checkpoint_every"):
-      optional = name == "round_steps"
-      _check_count(name, getattr(self, name), 1, optional)
-    _check_count("unlabeled_batch_size", self.unlabeled_batch_size, 0)
+    for name in ("rounds", "round_steps", "query_batch_size"):
+      object.__setattr__(self, name, checks.whole(
+          f"Learning.{name}", getattr(self, name), 1,
+          optional=name == "round_steps"))
     for name, kind, example in (
+        ("recipe", Recipe, "a recipe, such as @recipe.Recipe()"),
         ("strategy", Strategy, "a strategy, such as @random.Random()"),
         ("objective", Objective,
          "an objective, such as @distillation.Distillation()")):
-      if not isinstance(given := getattr(self, name), kind):
-        raise InputError(f"Learning.{name} is {given!r}; give {example}")
-    if self.crop is not None and (
-        isinstance(self.crop, type) or not hasattr(self.crop, "draw")):
-      raise InputError(f"Learning.crop is {self.crop!r}; give a crop with "
-                       "parentheses, such as @crops.InceptionCrop()")
-    if not isinstance(self.rematerialize, bool):
-      raise InputError(f"Learning.rematerialize is {self.rematerialize!r}; "
-                       "give True or False")
-    for name in ("network", "optimizer", "augment"):
-      self._check_reference(name, optional=name == "augment")
-    self._check_together()
-
-  def _check_reference(self, name: str, optional: bool):
-    given = getattr(self, name)
-    if optional and given is None:
-      return
-    if not callable(given) or isinstance(given, keras.layers.Layer):
-      raise InputError(f"Learning.{name} is {given!r}; give a reference "
-                       "without parentheses, such as @resnet_v2.resnet_v2")
-
-  def _check_together(self):
+      checks.instance(f"Learning.{name}", getattr(self, name), kind, example)
     if self.strategy.needs_surrogate and self.rounds == 1:
       raise InputError(
           f"Learning.strategy {type(self.strategy).__name__} chooses by a "
           "surrogate, of which there is none in the first round; give "
           "Learning.rounds 2 or more, or @random.Random()")
-    for name in ("batch_size", "unlabeled_batch_size"):
-      if (size := getattr(self, name)) % self.accumulate:
-        raise InputError(
-            f"Learning.{name} is {size}, which Learning.accumulate, "
-            f"{self.accumulate}, does not divide; change one of them")
 
   @property
   def name(self) -> str:
     return f"learning ({' + '.join(self.objective.terms)})"
 
   @property
-  def requires(self) -> Access:
-    return Access.parse(self.objective.access)
+  def needs(self) -> tuple[Reveal, ...]:  # type: ignore[override]
+    """Those of the objective."""
+    return self.objective.needs or (Label(),)
+
+  @property
+  def queries(self) -> Queries:  # type: ignore[override]
+    """The pool, or none where the objective reads no responses."""
+    return Queries.POOL if self.uses_oracle else Queries.NONE
 
   @property
   def reads_labels(self) -> bool:
-    return "labels" in self.objective.needs
+    return "labels" in self.objective.entries
 
   @property
-  def asks(self) -> bool:
-    return "targets" in self.objective.needs
+  def uses_oracle(self) -> bool:
+    """Whether the objective reads responses."""
+    return "targets" in self.objective.entries
 
-  def check(self, oracle, pool):
-    budget = oracle.ledger.budget
+  def check(self, oracle, knowledge):
+    pool = knowledge.pool
+    budget = oracle.ledger.budget.rows
     if budget is not None and not 1 <= budget <= len(pool):
       raise InputError(f"the budget is {budget} queries; give a number from 1 "
                        f"to {len(pool)}, the size of the pool")
-    count = self._count(oracle, pool)
+    count = _count(oracle, len(pool))
     if self.rounds > count:
       raise InputError(f"Learning.rounds is {self.rounds}, more than the "
                        f"{count} queries; give fewer rounds or more queries")
-    if self.crop is not None and isinstance(pool.images, np.ndarray):
+    if self.recipe.crop is not None and isinstance(pool.rows, np.ndarray):
       raise InputError(
-          "Learning.crop is for images that are files still, and these are "
+          "Recipe.crop is for images that are files still, and these are "
           "decoded already; set Experiment.streamed to True, or use "
-          "Learning.augment")
-    self.objective.check(
-        self.batch_size // self.accumulate,
-        self.unlabeled(len(pool) - count) // self.accumulate)
+          "Recipe.augment")
+    parts = self.recipe.accumulate
+    self.objective.check(self.recipe.batch_size // parts,
+                         self._unlabeled_size(len(pool) - count) // parts)
 
-  def batch_sizes(self, oracle, pool):
-    rest = len(pool) - self._count(oracle, pool)
-    part = f" / {self.accumulate}" if self.accumulate > 1 else ""
-    sizes = {"batch_size": self.batch_size,
-             "unlabeled_batch_size": self.unlabeled(rest)}
-    return {f"Learning.{name}{part}": size // self.accumulate
+  def batch_sizes(self, oracle, knowledge):
+    rest = len(knowledge.pool) - _count(oracle, len(knowledge.pool))
+    parts = self.recipe.accumulate
+    note = f" / {parts}" if parts > 1 else ""
+    sizes = {"batch_size": self.recipe.batch_size,
+             "unlabeled_batch_size": self._unlabeled_size(rest)}
+    return {f"Recipe.{name}{note}": size // parts
             for name, size in sizes.items()}
 
-  def run(self, oracle, pool, seed, surroundings):
+  def _unlabeled_size(self, rest: int) -> int:
+    """Unlabelled rows in a step, when `rest` of the pool are left."""
+    reads = "unlabeled" in self.objective.entries
+    return self.recipe.unlabeled_batch_size if reads and rest else 0
+
+  def run(self, oracle, knowledge, rng, runtime):
     # Independent streams: the choice of examples does not depend on how many
     # random numbers training takes.
-    choosing, *of_training = learner.streams(seed)
-    sizes = query_log.sizes(self._count(oracle, pool), self.rounds)
-    run = learner.Learner(self, oracle, pool, surroundings, sizes)
+    entropy = rng.bit_generator.seed_seq.entropy
+    choosing, seeds = _streams(entropy)
+    sizes = query_log.sizes(_count(oracle, len(knowledge.pool)), self.rounds)
+    session = _Session(self, oracle, knowledge, runtime, sizes, entropy)
     # First: what cannot be built costs no query.
-    student = run.student(of_training)
+    student = session.student(seeds)
     if self.rounds > 1:
       penultimate(student.network)
     for number, size in enumerate(sizes):
-      if number == len(run.asked.chosen):
-        rng = np.random.default_rng([choosing, number] if number else choosing)
-        run.choose(number, size, rng, seed)
-      run.ask(number)
-    run.train(student, self.rounds, of_training)
-    surrogate = surroundings.placement.alone(student.network)
-    return Extraction(surrogate, oracle.ledger.spent, Status.DONE,
-                      {"labeled": len(run.asked.all()), "pool": len(pool),
-                       "strategy": type(self.strategy).__name__,
-                       "rounds": self.rounds,
-                       "parameters": student.network.count_params()})
-
-  def _count(self, oracle: Oracle, pool: Examples) -> int:
-    """How many examples are chosen in all."""
-    budget = oracle.ledger.budget
-    return len(pool) if budget is None else budget
-
-  def unlabeled(self, rest: int) -> int:
-    """Unlabelled images in a step, when `rest` of the pool are left."""
-    reads = "unlabeled" in self.objective.needs
-    return self.unlabeled_batch_size if reads and rest else 0
+      if number == len(session.log.chosen):
+        session.choose(number, size, np.random.default_rng(
+            [choosing, number] if number else choosing))
+      session.ask(number)
+    session.train(student, self.rounds, seeds)
+    surrogate = runtime.placement.on_one_device(student.network)
+    return Extraction(surrogate, Status.DONE, figures=(
+        Figure("labeled", len(session.log.all())),
+        Figure("pool", len(knowledge.pool)),
+        Figure("strategy", type(self.strategy).__name__),
+        Figure("rounds", self.rounds),
+        Figure("parameters", student.network.count_params())))
 
 
-def _check_count(name: str, value: Any, least: int,
-                 optional: bool = False) -> None:
-  if optional and value is None:
-    return
-  if not isinstance(value, int) or isinstance(value, bool) or value < least:
-    raise InputError(f"Learning.{name} is {value!r}; give a whole number, "
-                     f"{least} or more")
+class _Session:
+  """One call of `Learning`: what it was given, and what it has found out.
+
+  Attributes:
+    log: What was chosen so far.
+  """
+
+  def __init__(self, attack: Learning, oracle: Oracle, knowledge: Knowledge,
+               runtime: Runtime, sizes: Sequence[int], entropy: Any):
+    self.attack, self.oracle, self.runtime = attack, oracle, runtime
+    self.pool, self.labels = knowledge.pool.rows, knowledge.pool_labels
+    self.entropy, self.placement = entropy, runtime.placement
+    self.log = query_log.QueryLog(runtime.folder, len(self.pool), sizes)
+    self.placement.wait()  # all have read it, before one writes
+    self.responses: list[Response] = []
+    # Whether responses are too large to keep, and free when asked for again.
+    self.requeries_store = attack.uses_oracle and oracle.remembers and (
+        sum(sizes) * oracle.outputs > _MOST_VALUES)
+
+  def student(self, seeds: Seeds) -> Student:
+    """An untrained surrogate."""
+    return self.attack.recipe.student(
+        self.attack.objective, self.oracle.space, self.oracle.outputs, seeds,
+        self.runtime)
+
+  def choose(self, number: int, size: int, rng: np.random.Generator) -> None:
+    """Chooses the examples of a round, in the main process for all."""
+    outputs = self.surrogate_outputs(number)
+    if self.placement.is_main:
+      self.log.add(
+          self.attack.strategy(*outputs, size, rng, self.log.all()))
+    self.placement.wait()
+    if not self.placement.is_main:
+      self.log.read()
+
+  def ask(self, number: int) -> None:
+    """Sends the examples of a round to the oracle."""
+    if not self.attack.uses_oracle:
+      return
+    if not self.placement.is_main:
+      self.placement.wait()  # until there are responses to be read
+    rows = self.pool[self.log.chosen[number]]
+    size = self.attack.query_batch_size
+    for start in range(0, len(rows), size):
+      response = self.oracle.query(rows[start:start + size])
+      if not self.requeries_store:
+        self.responses.append(response)
+    if self.placement.is_main:
+      self.placement.wait()
+
+  def surrogate_outputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [m, c] and features [m, f] of the pool, by a surrogate.
+
+    Uniform and none (f = 0) in the first round, before there is one.
+    """
+    if not number:
+      classes = self.oracle.outputs
+      return (np.broadcast_to(1 / classes, (len(self.pool), classes)),
+              np.zeros((len(self.pool), 0)))
+    _, seeds = _streams(self.entropy, number)
+    student = self.student(seeds)
+    self.train(student, number, seeds)
+    network = self.placement.on_one_device(student.network)
+    inputs, logits = ends(network)
+    both = keras.Model(inputs, [penultimate(network), logits])
+    parts = [both.predict(np.asarray(self.pool[start:start + _LOOKED_AT]),
+                          batch_size=256, verbose=0)
+             for start in range(0, len(self.pool), _LOOKED_AT)]
+    features, logits = map(np.concatenate, zip(*parts, strict=True))
+    probabilities = ops.convert_to_numpy(ops.softmax(np.float32(logits)))
+    return probabilities, np.float32(features)
+
+  def train(self, student: Student, number: int, seeds: Seeds) -> None:
+    """Trains on all responses so far, before a round or after the last."""
+    attack, chosen = self.attack, self.log.all()
+    is_last = number == attack.rounds
+    self._drop_checkpoints(number)
+    unasked = np.ones(len(self.pool), bool)
+    unasked[chosen] = False
+    reads_rest = "unlabeled" in attack.objective.entries
+    attack.recipe.fit(
+        student, self._entries(chosen),
+        "surrogate" if is_last else f"round {number + 1}/{attack.rounds}",
+        seeds, self.runtime,
+        steps=None if is_last else attack.round_steps,
+        unlabeled=self.pool[unasked] if reads_rest else None,
+        checkpoint=self._checkpoint(number),
+        complete=self._completion(chosen))
+
+  def _completion(
+      self, chosen: np.ndarray) -> Callable[[dict[str, Any]], Any] | None:
+    """Adds responses to batches, if they are not kept."""
+    if not self.requeries_store:
+      return None
+    queried = self.pool[chosen]
+
+    def completed(batch: dict[str, Any]) -> dict[str, Any]:
+      rows = batch.pop("rows")
+      return batch | batches.response_entries(self.oracle.query(queried[rows]))
+
+    return completed
+
+  def _checkpoint(self, number: int) -> pathlib.Path | None:
+    """Where the training before round `number`, or the last, is kept."""
+    is_last = number == self.attack.rounds
+    name = "checkpoint.npz" if is_last else f"round_{number + 1}.npz"
+    return self.runtime.folder and self.runtime.folder / name
+
+  def _drop_checkpoints(self, number: int) -> None:
+    """Drops those before earlier rounds, which have chosen."""
+    for old in range(1, number if self.placement.is_main else 1):
+      if path := self._checkpoint(old):
+        path.unlink(missing_ok=True)
+
+  def _entries(self, chosen: np.ndarray) -> dict[str, Any]:
+    entries = {"labeled": self.pool[chosen]}
+    if self.attack.reads_labels:
+      entries["labels"] = self.labels[chosen]
+    if self.responses:
+      entries |= batches.response_entries(Response.join(self.responses))
+    return entries
+
+
+def _count(oracle: Oracle, pool: int) -> int:
+  """The number of examples that are chosen in all."""
+  budget = oracle.ledger.budget.rows
+  return pool if budget is None else budget
+
+
+def _streams(*entropy: Any) -> tuple[int, Seeds]:
+  """Seeds of the choice of examples, and of a training."""
+  choosing, *training = (
+      int(child.generate_state(1)[0] >> 1)
+      for child in np.random.SeedSequence(entropy).spawn(4))
+  return choosing, Seeds(*training)

@@ -1,4 +1,4 @@
-"""The questions of an attack that asks in rounds, kept on disk."""
+"""The choices of an attack that asks in rounds, kept on disk."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import numpy as np
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import files
 
+NAME = "queries.json"
+
 
 def sizes(count: int, rounds: int) -> list[int]:
-  """Divides `count` questions among rounds, as evenly as can be."""
+  """Divides `count` queries among rounds, as evenly as can be."""
   ends = [count * number // rounds for number in range(rounds + 1)]
   return [end - start for start, end in itertools.pairwise(ends)]
 
 
 class QueryLog:
-  """Which examples were chosen, round by round.
+  """The examples that were chosen, round by round.
 
   What was chosen follows from a surrogate's last bits, which another machine
   or version may compute otherwise. A choice is therefore written down before
@@ -29,7 +31,7 @@ class QueryLog:
 
   Attributes:
     chosen: One array of positions in the pool a round.
-    sizes: How many examples each round asks about.
+    sizes: The number of examples of each round.
   """
 
   def __init__(self, folder: pathlib.Path | None, pool: int,
@@ -37,38 +39,28 @@ class QueryLog:
     """Reads what an interrupted attack has chosen so far.
 
     Args:
-      folder: Where asked.json is kept; None keeps nothing.
+      folder: Where queries.json is kept; None keeps nothing.
       pool: The size of the pool.
-      sizes: How many examples each round asks about.
+      sizes: The number of examples of each round.
 
     Raises:
       InputError: The file is damaged.
     """
-    self._path = folder / "asked.json" if folder else None
+    self._path = folder / NAME if folder else None
     self._pool, self.sizes = pool, list(sizes)
     self.chosen: list[np.ndarray] = []
     if self._path and self._path.exists():
       self.chosen = self._read()
 
-  def add(self, chosen: np.ndarray, names: Callable[[np.ndarray], list[str]]
-          | None = None) -> None:
-    """Writes a round's choice down.
-
-    Args:
-      chosen: Positions in the pool.
-      names: Gives what users know the examples at positions by, which is
-        written down as well.
+  def add(self, chosen: np.ndarray) -> None:
+    """Writes a round's choice of positions in the pool down.
 
     Raises:
       InputError: The folder cannot be written.
     """
     self.chosen.append(np.asarray(chosen))
     if self._path:
-      held: dict[str, Any] = {"rounds": [one.tolist() for one in self.chosen]}
-      if names:
-        held["names"] = names(self.all())
-      with files.atomic_write(self._path) as path:
-        path.write_text(json.dumps(held) + "\n", encoding="utf-8")
+      _write(self._path, {"rounds": [one.tolist() for one in self.chosen]})
 
   def read(self) -> None:
     """Reads what another process has chosen meanwhile.
@@ -84,7 +76,7 @@ class QueryLog:
 
   def _read(self) -> list[np.ndarray]:
     try:
-      held = json.loads(self._path.read_text(encoding="utf-8"))["rounds"]
+      held = _rounds(self._path)
       every = [position for one in held for position in one]
       whole = ([len(one) for one in held] == self.sizes[:len(held)]
                and all(type(position) is int and 0 <= position < self._pool
@@ -102,3 +94,27 @@ class QueryLog:
     return InputError(
         f"{self._path} is damaged ({reason}); delete its folder to choose and "
         "ask anew, or put the file back")
+
+
+def add_names(folder: pathlib.Path,
+              names: Callable[[np.ndarray], list[str]]) -> None:
+  """Adds the names of all chosen examples, for the reader of the file.
+
+  Args:
+    folder: Where queries.json is.
+    names: Gives the names of examples at positions in the pool. An attack has
+      none: the name of a file tells its class.
+  """
+  path = folder / NAME
+  rounds = _rounds(path)
+  chosen = np.array([one for held in rounds for one in held], np.int64)
+  _write(path, {"rounds": rounds, "names": names(chosen)})
+
+
+def _rounds(path: pathlib.Path) -> list[list[int]]:
+  return json.loads(path.read_text(encoding="utf-8"))["rounds"]
+
+
+def _write(path: pathlib.Path, content: dict[str, Any]) -> None:
+  with files.atomic_write(path) as temporary:
+    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from wsl_extraction.attacks.attack import Attack, Extraction, Status
+from wsl_extraction import checks
+from wsl_extraction.attacks.attack import (
+    Attack,
+    Extraction,
+    Figure,
+    Goal,
+    Knowledge,
+    Model,
+    Queries,
+    Status,
+)
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.attacks.relu.region import Region
-from wsl_extraction.attacks.relu.search import RecoveredNetwork
-from wsl_extraction.attacks.relu.search import Search as Search
+from wsl_extraction.attacks.relu.search import RecoveredNetwork, Search
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.reveals import Logits, Scores
+from wsl_extraction.oracle.spaces import Images, Space, Vectors
 
 _SEEN = 1000  # examples of the pool that tell where the data lie
 
@@ -34,7 +44,7 @@ class Functional(Attack):
   the data lie. The result is DONE only with a certificate: the signs of all
   units are integers or a linear part is kept, every equation is met, and fresh
   rows are reproduced within `tolerance`. Otherwise it is INCOMPLETE and
-  `notes["missing"]` says why.
+  `Extraction.missing` says why.
 
   Attributes:
     box: Whether inputs must lie in the data's range of values. Units that
@@ -44,8 +54,8 @@ class Functional(Attack):
       output; None for one that fits the precision of the answers.
     held_out: Fresh rows of the certificate; thrice as many where a linear part
       is kept. In a box 200 times as many, and yet they prove no more than that
-      the networks differ on a small share of it,
-      `notes["differs_on_at_most"]` with 95 % confidence.
+      the networks differ on a small share of it, the figure
+      "differs_on_at_most", with 95 % confidence.
     attempts: Lines to try until one gives a certificate.
     query_batch_size: The most rows sent to the oracle at once.
 
@@ -57,6 +67,12 @@ class Functional(Attack):
       Explanations. FAT* 2019 (jumps of the gradient).
   """
 
+  needs: ClassVar = (Scores(),)
+  space: ClassVar = (Images, Vectors)
+  queries: ClassVar = Queries.SYNTHETIC
+  goal: ClassVar = Goal.FUNCTIONAL_EQUIVALENCE
+  model: ClassVar = Model.NEURAL_NETWORK
+
   box: bool = False
   tolerance: float | None = None
   held_out: int = 24
@@ -65,78 +81,100 @@ class Functional(Attack):
 
   def __post_init__(self):
     for name in ("held_out", "attempts", "query_batch_size"):
-      value = getattr(self, name)
-      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"Functional.{name} is {value!r}; give a whole "
-                         "number, 1 or more")
-    if not isinstance(self.box, bool):
-      raise InputError(f"Functional.box is {self.box!r}; give True or False")
-    given = self.tolerance
-    if given is not None and (
-        isinstance(given, bool) or not isinstance(given, (int, float))
-        or not 0 < given < 1):
-      raise InputError(f"Functional.tolerance is {given!r}; give a number "
-                       "between 0 and 1, or None")
+      object.__setattr__(self, name, checks.whole(
+          f"Functional.{name}", getattr(self, name), 1))
+    checks.flag("Functional.box", self.box)
+    checks.number("Functional.tolerance", self.tolerance, above=0, below=1,
+                  optional=True)
 
-  @property
-  def requires(self) -> Access:
-    return Access.SCORES
-
-  @property
-  def asks_pool(self) -> bool:
-    return False
-
-  def check(self, oracle, pool):
-    budget = oracle.ledger.budget
+  def check(self, oracle, knowledge):
+    budget = oracle.ledger.budget.rows
     if budget is not None and budget < 1:
       raise InputError(f"the budget is {budget} queries; give 1 or more")
-    if oracle.num_classes < 2 and oracle.access < Access.LOGITS:
+    if oracle.outputs < 2 and not oracle.reveal.covers(Logits()):
       raise InputError("the score of a single class is always 1; ask for "
                        "logits")
+    if not self.box and _is_limited(oracle.space):
+      low, high = oracle.space.value_range
+      raise InputError(
+          "functional extraction makes up inputs of any size, and the oracle "
+          f"takes those from {low:g} to {high:g} alone; set Functional.box to "
+          "True, or Experiment.bounded to False")
 
-  def run(self, oracle, pool, seed, surroundings):
-    low, high = map(float, surroundings.value_range)
-    images = np.asarray(pool.images[:_SEEN], np.float64)
-    images = images.reshape(len(images), -1)
-    size = (high - low) * math.sqrt(images.shape[1]) / 2
-    middle = images.mean(axis=0)
+  def run(self, oracle, knowledge, rng, runtime):
+    data = _data(oracle.space, knowledge, rng)
+    low, high = _value_range(oracle.space, data)
+    size = (high - low) * math.sqrt(data.shape[1]) / 2
+    middle = data.mean(axis=0)
     region = Region(middle, size, np.zeros_like(middle),
                     box=(low, high) if self.box else None)
     answers = LogitQueries(oracle, region, self.query_batch_size)
-    search = Search(answers, np.random.default_rng(seed), self.tolerance,
-                    self.held_out, self.attempts, images, size)
-    answers.progress = lambda rows: surroundings.progress(search.stage, rows)
-    found = search()
-    surrogate, weights = self._surrogate(found, answers)
+    search = Search(answers, rng, self.tolerance, self.held_out, self.attempts,
+                    data, size)
+    answers.progress = lambda rows: runtime.stage(search.stage, rows)
+    recovered = search()
+    surrogate, weights = _surrogate(recovered, answers)
     return Extraction(
-        surrogate, oracle.ledger.spent,
-        Status.INCOMPLETE if found.missing else Status.DONE,
-        self._notes(found, answers), weights)
+        surrogate, Status.INCOMPLETE if recovered.missing else Status.DONE,
+        weights, _figures(recovered, answers), recovered.missing)
 
-  def _surrogate(self, found: RecoveredNetwork, answers: LogitQueries):
-    """The network of x, its units by size; of scores, class 0 is left at 0."""
-    region = answers.region
-    network = found.network.of_inputs(region.origin, region.scale).canonical()
-    pad = ((0, 0), (0 if answers.logits else 1, 0))
-    outer, linear = np.pad(network.outer, pad), np.pad(network.linear, pad)
-    return dense.two_layer(ReluNetwork(
-        (network.normals.T, outer),
-        (network.offsets, np.pad(network.constant, pad[1])),
-        linear=linear if linear.any() else None), answers.oracle.input_shape)
 
-  def _notes(
-    self, found: RecoveredNetwork, answers: LogitQueries
-  ) -> dict[str, Any]:
-    region, units = answers.region, found.network.units
-    bound = region.features * units / answers.oracle.num_classes + units + 1
-    spent = answers.oracle.ledger.spent
-    reach = region.radius * region.scale
-    where = (f"inputs from {region.box[0]:g} to {region.box[1]:g}"
-             if region.box else f"all inputs within {reach:.1e} of the data")
-    notes = {"missing": found.missing, "domain": where,
-             "bound": bound, "queries_per_bound": spent / bound,
-             **found.figures}
-    return {name: _plain(value) for name, value in notes.items()}
+def _is_limited(space: Space) -> bool:
+  return space.bounded and bool(
+      np.isfinite(space.low).any() or np.isfinite(space.high).any())
+
+
+def _data(space: Space, knowledge: Knowledge,
+          rng: np.random.Generator) -> np.ndarray:
+  """Rows float64 [n, d] that tell where the data lie."""
+  pool = knowledge.pool
+  rows = pool.rows[:_SEEN] if pool is not None and len(pool) else (
+      space.sample(_SEEN, rng))
+  return np.asarray(rows, np.float64).reshape(len(rows), -1)
+
+
+def _value_range(space: Space, data: np.ndarray) -> tuple[float, float]:
+  """That of the space, or of the data where the space has no limits."""
+  if np.isfinite(space.low).all() and np.isfinite(space.high).all():
+    return space.value_range
+  low, high = float(data.min()), float(data.max())
+  return (low, high) if low < high else (low - 1, high + 1)
+
+
+def _surrogate(recovered: RecoveredNetwork, answers: LogitQueries):
+  """The network of x, its units by size; of scores, class 0 is left at 0."""
+  region = answers.region
+  network = recovered.network.of_inputs(
+      region.origin, region.scale).canonical()
+  pad = ((0, 0), (0 if answers.logits else 1, 0))
+  outer, linear = np.pad(network.outer, pad), np.pad(network.linear, pad)
+  return dense.two_layer(ReluNetwork(
+      (network.normals.T, outer),
+      (network.offsets, np.pad(network.constant, pad[1])),
+      linear=linear if linear.any() else None), answers.oracle.space.shape)
+
+
+def _figures(recovered: RecoveredNetwork,
+             answers: LogitQueries) -> tuple[Figure, ...]:
+  region, units = answers.region, recovered.network.units
+  bound = region.features * units / answers.oracle.outputs + units + 1
+  share = answers.oracle.ledger.rows / bound
+  reach = region.radius * region.scale
+  where = (f"inputs from {region.box[0]:g} to {region.box[1]:g}"
+           if region.box else f"all inputs within {reach:.1e} of the data")
+  found = dict(recovered.figures)
+  texts = {
+      "bound": f"{bound:.0f} queries by counting unknowns; {share:.2f} of it "
+               "were spent",
+      "hidden_units": f"{units} found"}
+  if found.get("held_out_rows"):
+    texts["held_out_error"] = (
+        f"{found['held_out_error']:.1e} of the largest output, on "
+        f"{found['held_out_rows']} fresh rows")
+  values = {"domain": where, "bound": bound, "queries_per_bound": share,
+            **found}
+  return tuple(Figure(name, _plain(value), texts.get(name, ""))
+               for name, value in values.items())
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsl_extraction.attacks.relu.region import Region
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.response import Quantity
 
 # Answers less precise than this get inputs that single precision can hold.
 _SINGLE = 1e-9
@@ -30,6 +30,7 @@ class LogitQueries:
     growth: How much farther it may be off for each unit of length of z.
     near: The length of z beyond which units that no line shows may be behind.
     rows: How many rows were asked.
+    resolution: The unit of the last decimal, where answers are rounded.
   """
 
   def __init__(self, oracle: Oracle, region: Region, batch: int,
@@ -37,8 +38,9 @@ class LogitQueries:
     """Asks `oracle`, `batch` rows at a time; tells `progress` the rows."""
     self.oracle, self.region, self.batch = oracle, region, batch
     self.progress = progress
-    self.logits = oracle.access == Access.LOGITS
-    self.width = oracle.num_classes - (not self.logits)
+    self.logits = oracle.reveal.scale is Quantity.LOGITS
+    self.width = oracle.outputs - (not self.logits)
+    self.resolution = 0.0
     # A sum of d numbers is off by about the square root of d.
     many = max(1.0, np.sqrt(region.features) / 8)
     self.noise, self.floor, self.growth = 2.0**-50 * many, 0.0, 0.0
@@ -64,7 +66,8 @@ class LogitQueries:
       if self.noise > _SINGLE:
         inputs = inputs.astype(np.float32).astype(np.float64)
       given = self.oracle.query(
-          inputs.reshape(-1, *self.oracle.input_shape))
+          inputs.reshape(-1, *self.oracle.space.shape))
+      self.resolution = given.resolution
       self.rows += len(inputs)
       self.progress(self.rows)
       parts.append(self._read(given.values))
@@ -99,7 +102,9 @@ class LogitQueries:
     return (self.noise * np.abs(outputs).max(axis=1) + self.floor
             + self.growth * lengths)
 
-  def doubts(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  def row_tolerances(
+    self, outputs: np.ndarray, lengths: np.ndarray
+  ) -> np.ndarray:
     """`errors`, and what units do that no line shows: how little rows weigh."""
     behind = np.where(lengths > self.near, _OVERLOOKED, 1.0)
     return self.errors(outputs, lengths) * behind

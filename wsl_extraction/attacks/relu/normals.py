@@ -131,7 +131,7 @@ def measure(
   turned = jacobians.directions(answers.region.features, rng)
   start, found = _slopes(answers, bases, turned, keep)
   had = found.shape[1]
-  weights = bases.steps / answers.doubts(
+  weights = bases.steps / answers.row_tolerances(
       start, np.linalg.norm(bases.points, axis=1))
   system = jacobians.Slopes(bases.coefficients, weights)
   unknown = system.solve(found)[0]

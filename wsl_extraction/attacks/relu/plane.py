@@ -83,7 +83,7 @@ def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
         10 * spread, answers.region.radius / 3), rng)
     known, found = answers.kept(since)
   known = known @ basis.T
-  errors = answers.doubts(found, np.linalg.norm(known, axis=1))
+  errors = answers.row_tolerances(found, np.linalg.norm(known, axis=1))
   if noisy:
     found_signs = signs.solve(
         refine(network, known, found, errors, True),

@@ -54,7 +54,7 @@ def choose_region(answers: LogitQueries, middle: np.ndarray, size: float,
   if not answers.logits:
     answers.region = dataclasses.replace(
         answers.region, radius=_reach(answers, rng))
-  elif box is None and answers.oracle.decimals is not None:
+  elif box is None and answers.resolution:
     zoom = max(1.0, precision.relative / _ROUNDED)
     origin = middle + 0.3 * zoom * size * offset
     answers.growth *= zoom
@@ -82,8 +82,7 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
   given = given[:9].reshape(3, 3, -1)
   bent = given[:, 0] - 2 * given[:, 1] + given[:, 2]
   bent = float(np.median(np.sqrt((bent**2).mean(axis=1) / 6))) / size
-  decimals = answers.oracle.decimals
-  rounded = 0.0 if decimals is None else 10.0**-decimals / size
+  rounded = answers.resolution / size
   if bent > max(1e-5, 3 * rounded):
     return Precision(bent, (
         f"answers on a straight line of length 0.001 bend by {bent:.1e} of "

@@ -135,7 +135,7 @@ class Search:
 
   def _refine(self) -> None:
     points, outputs = self.answers.kept()
-    errors = self.answers.doubts(
+    errors = self.answers.row_tolerances(
         outputs, np.linalg.norm(points, axis=1))
     # Rows behind a unit that is still missing would spoil the others.
     off = np.abs(outputs - self.network(points)).max(axis=1)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from wsl_extraction import checks
 from wsl_extraction.data.images import decode, jpeg
 from wsl_extraction.errors import InputError
 
@@ -56,8 +57,7 @@ class InceptionCrop:
   def __post_init__(self):
     _check("area", self.area, 1.0)
     _check("ratio", self.ratio, math.inf)
-    if not isinstance(self.flip, bool):
-      raise InputError(f"InceptionCrop: flip={self.flip!r}; give true or false")
+    checks.flag("InceptionCrop.flip", self.flip)
 
   def draw(self, height: int, width: int, rng: np.random.Generator) -> Crop:
     """Draws the part of an image of `height` x `width` pixels."""
@@ -125,8 +125,8 @@ def _plain(file: bytes, box: Crop, image_size: int, where: str,
 
 def _check(name: str, span: tuple[float, float], most: float) -> None:
   known = isinstance(span, (tuple, list)) and len(span) == 2 and all(
-      isinstance(v, (int, float)) and not isinstance(v, bool) for v in span)
-  if not known or not 0 < span[0] <= span[1] <= most or span[1] == math.inf:
+      map(checks.is_number, span))
+  if not known or not 0 < span[0] <= span[1] <= most:
     above = "" if most == math.inf else f" and at most {most:g}"
-    raise InputError(f"InceptionCrop: {name}={span!r}; give two numbers above "
-                     f"0{above}, the smaller one first")
+    checks.refuse(f"InceptionCrop.{name}", span, f"two numbers above 0{above}, "
+                  "the smaller one first")

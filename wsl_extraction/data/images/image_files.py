@@ -180,3 +180,32 @@ class TfdsImages:
     return InputError(
         f"data set {self._shown} in {self._folder} is damaged ({why}); delete"
         " that folder and prepare it again")
+
+
+class OwnImages:
+  """Some of a source's images, numbered anew, and no way to any others.
+
+  For an adversary's pool: a file's name and its neighbours tell its class.
+
+  Attributes:
+    upright: That of the source.
+    read: Called with positions, gives the images there, still encoded.
+  """
+
+  def __init__(self, source: Folder | TfdsImages, rows: np.ndarray):
+    """Chooses the images `rows` [n] of `source`, which only `read` reaches."""
+    self.upright = source.upright
+    self._count = len(rows)
+    rows = np.array(rows)
+
+    def read(indices: Sequence[int]) -> list[bytes]:
+      return source.read(rows[np.asarray(indices, np.int64)].tolist())
+
+    self.read = read
+
+  def __len__(self) -> int:
+    return self._count
+
+  def name(self, index: int) -> str:
+    """Returns what to call an image in an error: its place."""
+    return f"example {index} of the pool"

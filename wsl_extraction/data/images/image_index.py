@@ -31,16 +31,20 @@ class Index:
   """One row for each image of a source.
 
   Attributes:
-    labels: `[n]` int32 class numbers.
+    labels: `[n]` int32 class numbers, or None.
     digests: `[n, 16]` uint8, BLAKE2b of the encoded bytes.
     sizes: `[n, 2]` int32, height and width, upright where the source says so.
     turned: `[n]` bool, whether an EXIF orientation has to be applied.
   """
 
-  labels: np.ndarray
+  labels: np.ndarray | None
   digests: np.ndarray
   sizes: np.ndarray
   turned: np.ndarray
+
+  def anonymous(self, rows: np.ndarray) -> Index:
+    """The facts of some of the images, without their classes."""
+    return Index(None, self.digests[rows], self.sizes[rows], self.turned[rows])
 
 
 def read(source: Folder | TfdsImages, name: str,

@@ -12,15 +12,20 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.data.images import crops, decode
-from wsl_extraction.data.images.image_files import Folder, TfdsImages
+from wsl_extraction.data.images.image_files import (
+    Folder,
+    OwnImages,
+    TfdsImages,
+)
 from wsl_extraction.data.images.image_index import Index
+from wsl_extraction.oracle.spaces import LazyRows
 
 # Fewer than this are decoded before threads have started.
 _FEW = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LazyImages:
+class LazyImages(LazyRows):
   """Stands in for an array of colour images `[n, s, s, 3]` uint8.
 
   What an array shows, and what turning it into one gives, is the view for
@@ -35,18 +40,18 @@ class LazyImages:
     image_size: The side, s.
   """
 
-  source: Folder | TfdsImages
+  source: Folder | TfdsImages | OwnImages
   index: Index
   rows: np.ndarray
   image_size: int
 
   @property
-  def shape(self) -> tuple[int, int, int, int]:
+  def shape(self) -> tuple[int, int, int, int]:  # type: ignore[override]
     """`(n, s, s, 3)`."""
     return (len(self.rows), self.image_size, self.image_size, 3)
 
   @property
-  def dtype(self) -> np.dtype:
+  def dtype(self) -> np.dtype:  # type: ignore[override]
     """uint8."""
     return np.dtype(np.uint8)
 
@@ -84,6 +89,7 @@ class LazyImages:
 
     Equal exactly when files, sides and rules of orientation are equal.
     """
+    # Of "encoded" images, as they were called when stores were first written.
     kind = f"encoded {self.image_size} {self.source.upright}".encode()
     start = hashlib.blake2b(kind, digest_size=16)
     keys = []
@@ -99,9 +105,18 @@ class LazyImages:
     return [self.source.name(int(row)) for row in self.rows]
 
   @property
-  def labels(self) -> np.ndarray:
-    """The classes `[n]` int32."""
-    return self.index.labels[self.rows]
+  def labels(self) -> np.ndarray | None:
+    """The classes `[n]` int32; None of anonymous images."""
+    labels = self.index.labels
+    return None if labels is None else labels[self.rows]
+
+  def anonymous(self) -> LazyImages:
+    """The same images without classes, names, or a way to any others."""
+    if isinstance(self.source, OwnImages):
+      return self
+    return LazyImages(
+        OwnImages(self.source, self.rows), self.index.anonymous(self.rows),
+        np.arange(len(self.rows)), self.image_size)
 
   def cropped(self, crop: crops.InceptionCrop, seed: int,
               places: np.ndarray) -> np.ndarray:

@@ -1,0 +1,281 @@
+"""Bounds hold for what fractions compute, whatever the multipliers."""
+
+from __future__ import annotations
+
+import dataclasses
+import fractions
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+
+from fixtures.relu_networks import moved, network, shuffled
+from wsl_extraction.equivalence import (
+    bounds,
+    branch_and_bound,
+    enumeration,
+    matching,
+    relaxation,
+    simplify,
+)
+from wsl_extraction.equivalence.domains import Box
+from wsl_extraction.networks.relu_network import ReluNetwork
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def strangers(rng, scale=1.0):
+  sizes = [(2, 4, 1), (3, 5, 4, 2), (1, 3, 3, 3, 1)][rng.integers(3)]
+  nets = [network(sizes, rng) for _ in range(2)]
+  nets = [ReluNetwork([w * scale for w in net.weights], net.biases)
+          for net in nets]
+  corner = rng.normal(size=sizes[0])
+  return *nets, Box(corner, corner + rng.uniform(0, 2, sizes[0]))
+
+
+def exact_layers(pair, row):
+  """The inputs of all units, as fractions."""
+  found, values = [], row[None]
+  for matrix, bias in zip(pair.weights, pair.biases, strict=True):
+    z = ReluNetwork([matrix], [bias]).exact(values) if not found else (
+        exactly(values, matrix, bias))
+    found.append(z[0])
+    values = np.where(z > 0, z, fractions.Fraction(0))
+  return found
+
+
+def exactly(values, matrix, bias):
+  as_fractions = np.vectorize(fractions.Fraction, otypes=[object])
+  return values @ as_fractions(matrix) + as_fractions(bias)
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEEDS, st.sampled_from([1.0, 1e-5, 1e7]))
+def test_ranges_contain_what_units_get(seed, scale):
+  rng = np.random.default_rng(seed)
+  f, g, box = strangers(rng, scale)
+  pair = bounds.Pair.of(f, g)
+  rows = relaxation.Rows.of(pair)
+  tight = bounds.tightened(pair, box.low, box.high)
+  by_program = relaxation.propagated(
+      pair, rows, tight, box.low, box.high, lambda: False)
+  points = np.vstack([box.sample(6, rng), box.low, box.high])
+  for row in points:
+    for layer, z in enumerate(exact_layers(pair, row)):
+      for ranges in (bounds.intervals(pair, box.low, box.high), tight,
+                     by_program):
+        assert (z >= ranges.low[layer]).all()
+        assert (z <= ranges.high[layer]).all()
+  for narrow, wide in ((tight, bounds.intervals(pair, box.low, box.high)),
+                       (by_program, tight)):
+    for layer in range(len(pair.sizes)):
+      assert (narrow.low[layer] >= wide.low[layer]).all()
+      assert (narrow.high[layer] <= wide.high[layer]).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS)
+def test_any_multipliers_bound_every_point_of_their_region(seed):
+  rng = np.random.default_rng(seed)
+  f, g, box = strangers(rng)
+  pair = bounds.Pair.of(f, g)
+  ranges = bounds.tightened(pair, box.low, box.high)
+  multipliers = bounds.Multipliers(
+      tuple(rng.uniform(size=n) for n in pair.sizes),
+      tuple(3 * rng.normal(size=n) for n in pair.sizes))
+  for row in np.vstack([box.sample(5, rng), box.low]):
+    layers = exact_layers(pair, row)
+    # A region that holds the point: some units are fixed as they are there.
+    phases = [np.where(rng.uniform(size=len(z)) < 0.5, 0, np.where(
+        z >= 0, 1, -1)).astype(np.int8)[None] for z in layers]
+    for output in range(f.outputs):
+      bound = bounds.backward(
+          pair, pair.readout[None, :, output],
+          pair.offset[output] + pair.offset_error[output], ranges, phases,
+          box.low, box.high, multipliers).bound[0]
+      exact = f.exact(row[None])[0, output] - g.exact(row[None])[0, output]
+      assert exact <= bound
+
+
+def test_tight_where_nothing_is_undecided():
+  # 3 x + 1 >= 1 on [0, 1]; the largest of 2 (3 x + 1) - 5 is 3, at 1.
+  f = ReluNetwork([[[3.0]], [[2.0]]], [[1.0], [-5.0]])
+  zero = ReluNetwork([[[0.0]], [[0.0]]], [[0.0], [0.0]])
+  pair = bounds.Pair.of(f, zero)
+  low, high = np.zeros(1), np.ones(1)
+  ranges = bounds.tightened(pair, low, high)
+  found = bounds.backward(
+      pair, pair.readout.T, pair.offset, ranges, [None], low, high,
+      bounds.plain_multipliers(ranges)[0])
+  assert 3 <= found.bound[0] <= 3 + 1e-12
+
+
+def relaxed_maximum(pair, ranges, low, high):
+  """The triangle relaxation written anew, one hidden layer, by scipy."""
+  (least,), (most,) = ranges.low, ranges.high
+  matrix, bias = pair.weights[0], pair.biases[0]
+  units, rows, limits = len(bias), [], []
+  slope = np.where(most <= 0, 0, np.where(
+      least >= 0, 1, most / (most - least)))
+  lift = np.where((most <= 0) | (least >= 0), 0, -slope * least)
+  for unit in range(units):
+    own = np.eye(units)[unit]
+    rows.append(np.hstack([-slope[unit] * matrix[:, unit], own]))
+    limits.append(slope[unit] * bias[unit] + lift[unit])
+    if most[unit] > 0:
+      rows.append(np.hstack([matrix[:, unit], -own]))
+      limits.append(-bias[unit])
+  result = optimize.linprog(
+      np.hstack([np.zeros(len(low)), -pair.readout[:, 0]]), np.array(rows),
+      limits, bounds=[*zip(low, high, strict=True), *[(0, None)] * units])
+  return -result.fun + pair.offset[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_duals_of_the_program_give_its_value(seed):
+  rng = np.random.default_rng(seed)
+  f, g = network((3, 6, 1), rng), network((3, 6, 1), rng)
+  pair, low, high = bounds.Pair.of(f, g), np.zeros(3), np.ones(3)
+  ranges = bounds.tightened(pair, low, high)
+  solved = relaxation.solve(
+      relaxation.Rows.of(pair), pair.readout[:, 0], ranges,
+      np.zeros(12, np.int8), low, high)
+  bound = bounds.backward(
+      pair, pair.readout.T, pair.offset, ranges, [None], low, high,
+      solved.multipliers).bound[0]
+  expected = relaxed_maximum(pair, ranges, low, high)
+  assert expected <= bound <= expected + 1e-7
+  assert bound <= min(bounds.backward(
+      pair, pair.readout.T, pair.offset, ranges, [None], low, high,
+      plain).bound[0] for plain in bounds.plain_multipliers(ranges)) + 1e-9
+
+
+def test_multipliers_that_lie_do_no_harm():
+  """A solver that returns nonsense costs time, never a wrong bound."""
+  rng = np.random.default_rng(3)
+  f, g = network((2, 5, 1), rng), network((2, 5, 1), rng)
+  pair, low, high = bounds.Pair.of(f, g), np.zeros(2), np.ones(2)
+  ranges = bounds.tightened(pair, low, high)
+  points = rng.uniform(size=(10_000, 2))
+  best = pair.difference(points).max()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(relaxation, "solve", lambda *_: relaxation.Solved(
+        rng.uniform(size=2), bounds.Multipliers(
+            (rng.uniform(size=10),), (rng.normal(size=10) * 100,))))
+    grown = branch_and_bound.Tree(
+      pair,
+      relaxation.Rows.of(pair),
+      ranges,
+      low,
+      high,
+      pair.readout[:, 0],
+      float(pair.offset[0]),
+    )
+    grown.offer(points[np.argmax(pair.difference(points))])
+    turns = iter(range(40))
+    grown.run(lambda value: value + 1e-3, lambda: next(turns, None) is None)
+  assert grown.upper >= best
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEEDS, st.sampled_from([1.0, 1e-6, 1e5]))
+def test_rounding_of_the_difference(seed, scale):
+  rng = np.random.default_rng(seed)
+  f, g, box = strangers(rng, scale)
+  pair = bounds.Pair.of(f, g)
+  error = enumeration.rounding(pair, box.low, box.high)
+  points = np.vstack([box.sample(5, rng), box.low])
+  apart = f.exact(points) - g.exact(points)
+  computed = np.vectorize(fractions.Fraction, otypes=[object])(
+      pair.difference(points))
+  assert (abs(apart - computed) <= error).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(SEEDS, st.sampled_from([0.0, 1e-12, 1e-3, 0.3]))
+def test_matched_bound_holds(seed, noise):
+  rng = np.random.default_rng(seed)
+  f, _, box = strangers(rng)
+  for g in (shuffled(f, rng, noise), moved(f, 0, rng, noise)
+            if (f(np.full((1, f.dimension), 0.5)) != 0).any() and all(
+                (z > 0).any() for z in _activities(f)) else f):
+    bound = matching.matched_bound(f, g, box)
+    points = np.vstack([box.sample(8, rng), box.low, box.high])
+    apart = abs(f.exact(points) - g.exact(points)).max(axis=0)
+    assert (apart <= bound).all()
+    if noise <= 1e-12:
+      assert bound.max() < 1e-8
+
+
+def test_matched_bound_pays_for_scales_that_round():
+  """Units whose ratio rounds so that nothing seems to be left of them."""
+  rng, tried = np.random.default_rng(0), 0
+  while tried < 20:
+    a, b, scale = rng.uniform(1, 2, 3)
+    f = ReluNetwork([[[a]], [[b]]], [[0.0], [0.0]])
+    g = ReluNetwork([[[a * scale]], [[b / scale]]], [[0.0], [0.0]])
+    ratio = a * scale / a
+    if ratio * a != a * scale or ratio * (b / scale) != b:
+      continue
+    tried += 1
+    apart = abs(f.exact([[1.0]]) - g.exact([[1.0]]))[0, 0]
+    assert apart <= matching.matched_bound(f, g, Box.unit(1))[0] <= 1e-14
+
+
+def _activities(f):
+  values = np.full((1, f.dimension), 0.5)
+  for matrix, bias in zip(f.weights[:-1], f.biases[:-1], strict=True):
+    values = np.maximum(values @ matrix + bias, 0)
+    yield values
+
+
+def test_networks_of_other_shapes_are_not_matched():
+  rng = np.random.default_rng(0)
+  assert matching.matched_bound(
+      network((2, 3, 1), rng), network((2, 4, 1), rng), Box.unit(2)) is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(SEEDS)
+def test_simplified_is_the_same_function(seed):
+  rng = np.random.default_rng(seed)
+  f, g, box = strangers(rng)
+  # Half of f's units again in g, so that there is something to join.
+  width = f.hidden[0] // 2
+  weights = [g.weights[0].copy(), *g.weights[1:]]
+  biases = [g.biases[0].copy(), *g.biases[1:]]
+  weights[0][:, :width], biases[0][:width] = (
+      f.weights[0][:, :width], f.biases[0][:width])
+  g = ReluNetwork(weights, biases)
+  pair = bounds.Pair.of(f, g)
+  small = simplify.simplified(pair)
+  smaller = simplify.without_idle(
+      small, bounds.tightened(small, box.low, box.high))
+  if len(f.hidden) > 1:  # where no outgoing weights have to be added
+    assert small.sizes[0] <= pair.sizes[0] - width
+  points = np.vstack([box.sample(6, rng), box.low])
+  expected = f.exact(points) - g.exact(points)
+  for found in (small, smaller):
+    as_net = ReluNetwork(
+        [*found.weights, found.readout], [*found.biases, found.offset])
+    shifted = as_net.exact(points) - expected
+    assert (abs(shifted) <= found.offset_error).all()
+
+
+def test_copies_leave_nothing():
+  f = network((3, 5, 4, 2), np.random.default_rng(0))
+  small = simplify.simplified(bounds.Pair.of(f, f))
+  assert small.sizes == [1, 1]
+  assert not small.readout.any()
+  assert not small.offset.any()
+  assert not small.offset_error.any()
+
+
+def test_sums_that_round_are_not_joined():
+  f = ReluNetwork([[[1.0]], [[1.0]]], [[0.0], [0.0]])
+  g = ReluNetwork([[[1.0]], [[2.0**-60]]], [[0.0], [0.0]])
+  pair = simplify.simplified(bounds.Pair.of(f, g))
+  assert pair.sizes == [2]
+  assert dataclasses.is_dataclass(pair)

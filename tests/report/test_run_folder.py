@@ -1,0 +1,316 @@
+"""Run folders, and the table of a run."""
+
+import enum
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import wsl_extraction
+from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.report import gin_diff, run_folder, run_table
+from wsl_extraction.runtime import files, folder_lock
+
+VERSION = f"# wsl_extraction {wsl_extraction.__version__}\n"
+CONFIG = """\
+import wsl_extraction.train
+
+# Parameters for train:
+# ===========================================
+train.budget = 100
+train.classes = \\
+    ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+     'bbbbbbbbbbbb']
+train.seed = 0
+"""
+
+
+def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
+  path = tmp_path / "runs" / "a"
+  with run_folder.RunFolder(path) as run:
+    run.prepare(CONFIG)
+    assert run.config.read_text() == VERSION + CONFIG
+  reordered = "# another comment\ntrain.seed = 0\n" + CONFIG.replace(
+      "train.seed = 0\n", "")
+  with run_folder.RunFolder(path) as run:
+    run.prepare(reordered)
+  assert (path / "config.gin").read_text() == VERSION + CONFIG
+
+
+@pytest.mark.parametrize("line, said", [
+    ("# wsl_extraction 0.0.1\n", "another version of wsl_extraction, 0.0.1, "),
+    ("", "which left no number"),
+    ("# something else\n", "which left no number"),
+])
+def test_a_run_of_another_version_is_refused(tmp_path, line, said):
+  (tmp_path / "config.gin").write_text(line + CONFIG)
+  with pytest.raises(InputError, match=said) as refusal:
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
+  assert f"not of {wsl_extraction.__version__}; delete" in str(refusal.value)
+  assert "install that version" in str(refusal.value)
+  assert os.listdir(tmp_path) == ["config.gin"]
+
+
+def test_a_folder_is_looked_at_without_a_trace(tmp_path):
+  new = run_folder.RunFolder(tmp_path / "new")
+  new.refuse_others(CONFIG)
+  new.refuse_use()
+  assert not new.path.exists()
+  held = tmp_path / "held"
+  held.mkdir()
+  (held / "config.gin").write_text(VERSION + CONFIG)
+  run = run_folder.RunFolder(held)
+  run.refuse_others()
+  run.refuse_others(CONFIG)
+  run.refuse_use()
+  with pytest.raises(InputError, match=r"train.seed is 0 there and 1"):
+    run.refuse_others(CONFIG.replace("seed = 0", "seed = 1"))
+  assert os.listdir(held) == ["config.gin"]
+
+
+@pytest.mark.parametrize("change, said", [
+    (("= 100", "= 200"), "train.budget is 100 there and 200 here"),
+    (("train.seed = 0\n", ""), "train.seed is 0 there and not set here"),
+    (("train.seed", "train.k = 3\ntrain.seed"),
+     "train.k is not set there and 3 here"),
+    (("'bbbbbbbbbbbb'", "'bbbbbbbbbbbc'"), r"bbb'\] there and .*bbc'\] here"),
+    (("import wsl_extraction.train", "import other"),
+     "import other is not set there and present here"),
+])
+def test_another_configuration_is_refused_by_its_first_difference(
+    tmp_path, change, said):
+  with run_folder.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+  with pytest.raises(InputError, match=said) as refusal:
+    run_folder.RunFolder(tmp_path).prepare(CONFIG.replace(*change))
+  assert "\n" not in str(refusal.value)
+  assert "choose another --workdir, or delete" in str(refusal.value)
+  with run_folder.RunFolder(tmp_path) as run:  # The refusal let go of the lock.
+    run.prepare(CONFIG)
+
+
+def test_gins_own_normal_form_is_compared():
+  gin = pytest.importorskip("gin")
+  long = ["x" * 40] * 4
+
+  def text(**values):
+    lines = [f"scope/report_probe.{k} = {v!r}" for k, v in values.items()]
+    with gin.unlock_config():
+      gin.clear_config()
+      gin.parse_config(lines)
+    return gin.config_str()
+
+  gin.external_configurable(
+      lambda a=1, b=None: (a, b), name="report_probe", module="tests")
+  try:
+    assert gin_diff.first_difference(
+        text(a=1, b=long), text(b=long, a=1)) is None
+    assert gin_diff.first_difference(text(a=1, b=long), text(a=2, b=long)) == (
+        "scope/report_probe.a", "1", "2")
+  finally:
+    gin.clear_config()
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+  (tmp_path / "thesis.tex").write_text("years of work")
+  with pytest.raises(InputError, match=r"holds thesis.tex but no config.gin"):
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
+  assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    with pytest.raises(InputError, match="is no folder"):
+      run_folder.RunFolder(path).prepare(CONFIG)
+
+
+def test_what_a_killed_process_left_is_taken_up_and_swept(tmp_path):
+  for name in (".lock", ".config-ab_d3fg8.gin", ".surrogate-abcdefgh.keras"):
+    (tmp_path / name).write_text("")
+  with run_folder.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+  assert sorted(os.listdir(tmp_path)) == [".lock", "config.gin"]
+
+
+def test_temporary_files_of_whole_are_those_that_are_swept(tmp_path):
+  run = run_folder.RunFolder(tmp_path)
+  for path in (run.config, run.operative, run.metrics, run.checkpoint,
+               run.surrogate, run.result, run.path / "queries.json",
+               run.path / "round_2.npz"):
+    with files.atomic_write(path) as temporary:
+      assert run_folder._LEFTOVER.fullmatch(temporary.name)
+
+
+def test_a_damaged_configuration_is_refused(tmp_path):
+  (tmp_path / "config.gin").write_bytes(b"\xff\xfe\x00")
+  said = r"config.gin is damaged .* delete that folder"
+  with pytest.raises(InputError, match=said):
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
+
+
+_HOLD = """
+import sys, time
+from wsl_extraction.report import gin_diff
+from wsl_extraction.report import run_folder
+run = run_folder.RunFolder(sys.argv[1])
+run.prepare(sys.argv[2])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_process_at_a_time_and_none_after_kill(tmp_path):
+  with subprocess.Popen(
+      [sys.executable, "-c", _HOLD, str(tmp_path), CONFIG],
+      stdout=subprocess.PIPE, text=True) as holder:
+    try:
+      assert holder.stdout.readline() == "held\n"
+      said = f"in use by process {holder.pid};"
+      with pytest.raises(InputError, match=said):
+        run_folder.RunFolder(tmp_path).prepare(CONFIG)
+      with pytest.raises(InputError, match=said):
+        run_folder.RunFolder(tmp_path).refuse_use()
+    finally:
+      holder.send_signal(signal.SIGKILL)
+  with run_folder.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+  def flock(handle, operation):
+    raise OSError(45, "Operation not supported")
+
+  monkeypatch.setattr(folder_lock.fcntl, "flock", flock)
+  with run_folder.RunFolder(tmp_path) as run:
+    run.prepare(CONFIG)
+    run.refuse_use()
+  assert run.config.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+  def mkdir(self, *args, **kwargs):
+    raise OSError(30, "Read-only file system")
+
+  monkeypatch.setattr(pathlib.Path, "mkdir", mkdir)
+  with pytest.raises(InputError, match="Read-only file system; choose"):
+    run_folder.RunFolder(tmp_path / "new").prepare(CONFIG)
+
+
+class _Access(enum.IntEnum):
+  TOP_K = 3
+
+
+def test_json_reads_back_in_order_and_plain(tmp_path):
+  run = run_folder.RunFolder(tmp_path)
+  content = {
+      "status": "DONE",
+      "access": _Access.TOP_K,
+      "oracle": {"accuracy_top1": metrics.mean([0.25])},
+      "scores": np.array([0.1, 1e-9], np.float32),
+      "count": np.int64(3),
+      "seconds": 1234567.891,
+      "path": tmp_path,
+  }
+  run.write_json("result.json", content)
+  text = run.result.read_text()
+  assert text.endswith("}\n") and "NaN" not in text
+  held = run.read_json("result.json")
+  assert list(held) == list(content)
+  assert held["access"] == "top_k"
+  assert held["oracle"]["accuracy_top1"] == {
+      "value": 0.25, "low": None, "high": None}
+  assert held["scores"] == [0.1, 1e-9]
+  assert held["count"] == 3 and held["seconds"] == 1234568.0
+  assert run.read_json("absent.json") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"a": 1', b"[1]", b"\xff\xff"])
+def test_damaged_json_is_refused(tmp_path, damage):
+  run = run_folder.RunFolder(tmp_path)
+  run.result.write_bytes(damage)
+  with pytest.raises(InputError, match=r"result.json is damaged .* delete it"):
+    run.read_json("result.json")
+
+
+def test_json_that_has_no_form_writes_nothing(tmp_path):
+  with pytest.raises(TypeError):
+    run_folder.RunFolder(tmp_path).write_json("result.json", {"a": object()})
+  assert not os.listdir(tmp_path)
+
+
+def _estimate(value, low=None, high=None):
+  return {"value": value, "low": low, "high": high}
+
+
+RESULT = {
+    "attack": "Learning(objective=Rotation(base=Distillation(temperature=1.5)"
+              ", weight=1.0), epochs=10, learning_rate=0.1)",
+    "status": "DONE",
+    "access": "scores",
+    "budget": 100,
+    "queries": 100,
+    "oracle": {
+        "accuracy_top1": _estimate(0.974, 0.966, 0.98),
+        "accuracy_top5": _estimate(1.0, 0.998, 1.0)},
+    "surrogate": {
+        "accuracy_top1": _estimate(0.931, 0.919, 0.941),
+        "accuracy_top5": _estimate(1.0, 0.998, 1.0),
+        "fidelity_top1": _estimate(0.936, 0.924, 0.946),
+        "fidelity_top5": _estimate(1.0, 0.998, 1.0)},
+    "seconds": 141.33,
+}
+
+
+def test_the_table_of_a_run_holds_its_figures_in_80_columns():
+  lines = run_table.result_table(RESULT).splitlines()
+  assert max(map(len, lines)) <= 80
+  assert "access     scores" in lines
+  assert "queries    100 of a budget of 100" in lines
+  assert "seconds    141.3 (2 min 21 s)" in lines
+  oracle = next(n for n, line in enumerate(lines) if line.startswith("oracle"))
+  assert lines[oracle].split() == ["oracle", "97.4%", "100.0%", "-", "-"]
+  assert lines[oracle + 1].strip() == "[96.6, 98.0]   [99.8, 100.0]"
+  assert lines[oracle + 2].split() == [
+      "surrogate", "93.1%", "100.0%", "93.6%", "100.0%"]
+  assert "[92.4, 94.6]" in lines[oracle + 3]
+
+
+def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
+  run = run_folder.RunFolder(tmp_path)
+  run.write_json("result.json", RESULT)
+  assert run_table.result_table(run.read_json("result.json")) == (
+      run_table.result_table(RESULT))
+  sparse = run_table.result_table({
+      "attack": "x", "budget": None, "queries": 0, "surrogate": None,
+      "oracle": {"accuracy_top1": _estimate(None)}})
+  assert "queries    0 of no limit" in sparse
+  assert "status     -" in sparse
+
+
+def test_the_table_of_a_saved_surrogate_says_what_was_scored():
+  scored = {"surrogate_file": "copy.keras", "victim": "a1", "attacked": "a1",
+            "dataset": {"name": "digits", "test": 50},
+            "surrogate": RESULT["surrogate"], "oracle": RESULT["oracle"]}
+  text = run_table.result_table(scored)
+  assert text.startswith(
+      "surrogate  copy.keras\n"
+      "data set   digits, 50 examples to test on\n"
+      "victim     a1\n\n")
+  other = run_table.result_table({**scored, "victim": "b2"})
+  assert "victim     b2, another than the one attacked, a1\n" in other
+
+
+def test_files_are_as_readable_as_the_user_wants_them(tmp_path):
+  before = os.umask(0o027)
+  try:
+    with files.atomic_write(tmp_path / "result.json") as path:
+      path.write_text("{}")
+  finally:
+    os.umask(before)
+  assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,324 @@
+"""The Python interface: `extract` gives a `Copy`, which prints as a table."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.attacks.attack import Attack, Extraction, Knowledge
+from wsl_extraction.attacks.defaults import default_attack
+from wsl_extraction.attacks.learning import query_log
+from wsl_extraction.data import convert as data
+from wsl_extraction.data.split import Parts
+from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation import by_goal
+from wsl_extraction.evaluation.by_goal import Evaluation
+from wsl_extraction.oracle import settings
+from wsl_extraction.oracle.ledger import Budget, Ledger
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.responders import Responder, Silent, TransferSet
+from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.settings import OracleSettings
+from wsl_extraction.oracle.spaces import LazyRows
+from wsl_extraction.report import result, run_folder, run_table
+from wsl_extraction.runtime import devices, distribution, files
+from wsl_extraction.runtime.runtime import Runtime
+from wsl_extraction.victims import convert as victims
+from wsl_extraction.victims.victim import Victim
+
+_PATIENCE = 600.0  # seconds that runs of one table wait for each other
+_LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Copy:
+  """A surrogate, and what there is to say of it; prints as a table.
+
+  Attributes:
+    surrogate: A Keras model that maps rows to logits [n, c].
+    extraction: What the attack gave.
+    evaluation: What was measured; None without a test set.
+    ledger: What was paid.
+    result: All of it as the fields of result.json.
+  """
+
+  surrogate: keras.Model
+  extraction: Extraction
+  evaluation: Evaluation | None
+  ledger: Ledger
+  result: Mapping[str, Any]
+
+  def __str__(self) -> str:
+    return run_table.result_table(self.result)
+
+  @property
+  def queries(self) -> int:
+    """The rows that the oracle charged."""
+    return self.ledger.rows
+
+  @property
+  def status(self) -> str:
+    """How the attack ended: "DONE", "BUDGET_EXHAUSTED" or "INCOMPLETE"."""
+    return self.extraction.status.value
+
+  @property
+  def fidelity(self) -> float | None:
+    """The share of test rows on which surrogate and oracle agree."""
+    return self._figure("fidelity_top1")
+
+  @property
+  def accuracy(self) -> float | None:
+    """The share of test rows that the surrogate classifies right."""
+    return self._figure("accuracy_top1")
+
+  def _figure(self, name: str) -> float | None:
+    figures = {} if self.evaluation is None else self.evaluation.surrogate
+    return figures[name].value if name in figures else None
+
+  def save(self, folder: str | os.PathLike) -> pathlib.Path:
+    """Writes surrogate.keras and result.json to a folder, which is made.
+
+    Raises:
+      InputError: The folder cannot be written.
+    """
+    folder = pathlib.Path(folder).expanduser()
+    with files.atomic_write(folder / "surrogate.keras") as path:
+      self.surrogate.save(path)
+    with files.atomic_write(folder / "result.json") as path:
+      path.write_text(run_folder.json_text(self.result, indent=2) + "\n",
+                      encoding="utf-8")
+    return folder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stores:
+  """The files of responses; None keeps nothing.
+
+  Attributes:
+    responses: What the attack was answered, and what it paid.
+    measured: What the victim answered to measure the surrogate; runs that share
+      it ask once.
+    transfer_set: Responses of `label`, which are taken instead of asking the
+      victim, and charged to the attack all the same.
+  """
+
+  responses: pathlib.Path | None = None
+  measured: pathlib.Path | None = None
+  transfer_set: pathlib.Path | None = None
+
+
+def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
+            budget: Budget | int | None = None, attack: Attack | None = None,
+            test: Any = None, seed: int = 0, outputs: str | None = None,
+            value_range: Any = None, defences: Any = (),
+            decimals: int | None = None, dtype: str | None = None,
+            witnesses: np.ndarray | None = None,
+            runtime: Runtime | None = None) -> Copy:
+  """Extracts a model through an oracle that charges for every row.
+
+  Args:
+    victim: The path of a `.keras` file, a Keras model, a fitted classifier of
+      scikit-learn, any function of an array [n, ...] that gives [n, c], or one
+      of this package's victims.
+    pool: The adversary's examples: an array [n, h, w, d] of images or [n, d] of
+      vectors, or the name of a data set, of which the labels are left out.
+    reveal: What a query shows: "label", "label_score", "top_k:3", "scores",
+      "logits", or an object.
+    budget: The rows that the attack may ask about; None is the whole pool.
+    attack: The attack; None learns from the responses, see `default_attack`.
+    test: What the copy is measured on: a pair (rows, labels), rows alone, or
+      None to measure nothing; a named data set brings its own.
+    seed: Of all that is random in the attack.
+    outputs: What the victim gives, "logits" or "probabilities"; None tells by
+      its answers to a few rows of the test set.
+    value_range: The least and the largest value of the inputs; None tells by
+      the pool.
+    defences: What the oracle does to answers before it reveals them.
+    decimals: Rounds what is revealed.
+    dtype: Casts it to "float16", "float32" or "float64".
+    witnesses: One row of each class, for attacks that need them.
+    runtime: Devices, folders and callbacks; None takes the defaults.
+
+  Raises:
+    InputError: Something of it cannot be used; the message says what.
+  """
+  options = OracleSettings(reveal=reveal, budget=budget, defences=defences,
+                           decimals=decimals, dtype=dtype)
+  seed = checks.seed("seed", seed)
+  if pool is None:
+    raise InputError("there is no pool; give the adversary's examples, an "
+                     "array or the name of a data set")
+  parts = data.parts_of(pool, test, value_range)
+  runtime = runtime or Runtime(compile_options=devices.compile_options(),
+                               adapt=devices.adapt)
+  source = victims.source_of(victim, victims.probe_rows(parts), outputs)
+  if parts.test.labels is not None:
+    labels = victims.label_numbers(source, parts.test.labels)
+    parts = dataclasses.replace(parts, test=dataclasses.replace(
+        parts.test, labels=labels))
+  if attack is None:
+    attack = default_attack(parts.space, parts.pool)
+  loaded = source.load(parts, runtime)
+  check(attack, options, parts, loaded.outputs, runtime)
+  return perform(loaded, attack, parts, options, seed=seed, runtime=runtime,
+                 witnesses=witnesses)
+
+
+def check(attack: Attack, options: OracleSettings, parts: Parts,
+          num_classes: int, runtime: Runtime) -> None:
+  """Raises what oracle and attack would refuse, before there is a victim.
+
+  Raises:
+    InputError: The reveal cannot be, it or the pool does not fit the attack, a
+      budget exceeds the pool, or a batch cannot be divided among the devices.
+  """
+  checks.instance("attack", attack, Attack, "an attack, such as Learning(...)")
+  options.reveal.check(num_classes, tuple(Quantity))
+  oracle = Oracle(Silent(parts.space, num_classes, options.reveal),
+                  options.budget)
+  knowledge = knowledge_of(attack, parts)
+  attack.refuse_unfit(oracle, knowledge)
+  distribution.check_batches(
+      attack.batch_sizes(oracle, knowledge), runtime.placement.replicas,
+      runtime.placement.count)
+
+
+def knowledge_of(attack: Attack, parts: Parts,
+                 witnesses: np.ndarray | None = None) -> Knowledge:
+  """What the adversary has: the pool, its labels only for baselines."""
+  return Knowledge(
+      parts.pool.unlabeled(), witnesses,
+      parts.pool.labels if attack.reads_labels else None)
+
+
+def perform(victim: Victim, attack: Attack, parts: Parts,
+            options: OracleSettings, *, seed: int, runtime: Runtime,
+            stores: Stores = Stores(), fingerprint: str | None = None,
+            witnesses: np.ndarray | None = None,
+            provenance: Mapping[str, Any] | None = None,
+            begin: Callable[[], None] = lambda: None,
+            stage: Callable[[str, str], None] = lambda name, words: None
+            ) -> Copy:
+  """Checks the victim, runs the attack, and measures the surrogate.
+
+  Args:
+    victim: What is attacked.
+    attack: How.
+    parts: The adversary's pool, and the test set.
+    options: What the oracle reveals and what may be spent.
+    seed: Of the attack.
+    runtime: Devices, folder and callbacks.
+    stores: The files of responses.
+    fingerprint: Of the data set, by which stores know theirs.
+    witnesses: One row of each class, for attacks that need them.
+    provenance: Goes into the result.
+    begin: Called when the attack is about to ask.
+    stage: Called with what a proof is doing.
+
+  Raises:
+    InputError: The victim is not what it is declared to be, or as for
+      `Attack.__call__`.
+  """
+  started = time.monotonic()
+  probed = _check_victim(victim, parts, stores, fingerprint)
+  with _attack_oracle(victim, options, stores, fingerprint) as oracle:
+    begin()
+    extraction = attack(
+        oracle, knowledge_of(attack, parts, witnesses), seed, runtime)
+  if isinstance(parts.pool.rows, LazyRows) and runtime.folder is not None:
+    _name_queries(runtime.folder, parts)
+  evaluation = None
+  if len(parts.test):
+    with _examiner(victim, stores, fingerprint) as examiner:
+      evaluation = by_goal.evaluate(
+          extraction.surrogate, examiner, parts.test)
+    proof = by_goal.certificate(
+        victim.weights, extraction.weights, parts.space,
+        options.reveal.scale is not Quantity.LOGITS, stage)
+    evaluation = dataclasses.replace(
+        evaluation, certificate=proof, asked=evaluation.asked + probed)
+  fields = result.fields(
+      attack=attack.name, goal=attack.goal.value,
+      status=extraction.status.value, missing=extraction.missing,
+      figures=extraction.figures, reveal=str(options.reveal),
+      defences="; ".join(map(str, options.all_defences)), dtype=options.dtype,
+      charges=_charges(oracle.ledger, parts.space.features), seed=seed,
+      provenance={**devices.describe(), **(provenance or {}),
+                  "victim": victim.fingerprint,
+                  "licence": victim.licence or None}, evaluation=evaluation)
+  fields["seconds"] = time.monotonic() - started
+  return Copy(extraction.surrogate, extraction, evaluation, oracle.ledger,
+              fields)
+
+
+def _charges(ledger: Ledger, features: int) -> result.Charges:
+  budget: Any = ledger.budget
+  if budget == Budget(rows=budget.rows):
+    budget = budget.rows
+  return result.Charges(
+      budget if budget is None or isinstance(budget, int) else str(budget),
+      ledger.rows, {meter.value: count for meter, count in
+                    ledger.spent.items()},
+      ledger.resent, ledger.equal_cost(features))
+
+
+@contextlib.contextmanager
+def _attack_oracle(victim: Victim, options: OracleSettings, stores: Stores,
+                   fingerprint: str | None) -> Iterator[Oracle]:
+  """The oracle that the attack gets: on a budget, remembering on disk."""
+  with contextlib.ExitStack() as stack:
+    def opened(path: pathlib.Path, mode: Mode) -> ResponseStore:
+      return stack.enter_context(options.store(
+          path, victim.outputs, victim.fingerprint, fingerprint, mode))
+
+    responder: Responder = options.live(victim)
+    if stores.transfer_set is not None:
+      responder = TransferSet(
+          opened(stores.transfer_set, Mode.READER), responder)
+    store = None
+    if stores.responses is not None:
+      store = opened(stores.responses, Mode.OWNER)
+    yield Oracle(responder, options.budget, store)
+
+
+@contextlib.contextmanager
+def _examiner(victim: Victim, stores: Stores,
+              fingerprint: str | None) -> Iterator[Oracle]:
+  """The oracle by which surrogates are measured."""
+  options = settings.richest(victim)
+  with contextlib.ExitStack() as stack:
+    store = None
+    if stores.measured is not None:
+      store = stack.enter_context(options.store(
+          stores.measured, victim.outputs, victim.fingerprint, fingerprint,
+          patience=_PATIENCE))
+    yield Oracle(options.live(victim, is_owner=True), None, store)
+
+
+def _check_victim(victim: Victim, parts: Parts, stores: Stores,
+                  fingerprint: str | None) -> int:
+  """Makes sure that answers are what is declared, on rows of the owner.
+
+  Returns:
+    The rows that the victim was asked about.
+  """
+  with _examiner(victim, stores, fingerprint) as examiner:
+    before = examiner.ledger.rows
+    examiner.query(victims.probe_rows(parts, _LOOKED_AT))
+    return examiner.ledger.rows - before
+
+
+def _name_queries(folder: pathlib.Path, parts: Parts) -> None:
+  rows: Any = parts.pool.rows
+  if (folder / query_log.NAME).exists():
+    query_log.add_names(folder, lambda chosen: rows[chosen].names)

@@ -1,0 +1,104 @@
+"""Arrays and names of data sets as the parts that an extraction needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.data import datasets
+from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.split import Parts
+from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Images, Space, Vectors
+
+
+def parts_of(pool: Any, test: Any = None, value_range: Any = None,
+             num_classes: int | None = None) -> Parts:
+  """The pool and the test set, with the space of their rows.
+
+  Args:
+    pool: Images [n, h, w, d], vectors [n, d], or the name of a data set.
+    test: A pair (rows, labels), rows alone, or None; of a named data set None
+      takes its own.
+    value_range: The least and the largest value of the inputs; None tells by
+      the pool.
+    num_classes: c, if it is known.
+
+  Raises:
+    InputError: One of them cannot be used.
+  """
+  checks.whole("num_classes", num_classes, 1, optional=True)
+  names = None if num_classes is None else tuple(map(str, range(num_classes)))
+  if isinstance(pool, str):
+    dataset = datasets.load(pool)
+    examples, space, names = dataset.train, dataset.space, dataset.class_names
+    held_out = dataset.test
+  else:
+    examples, held_out = Examples(_array("pool", pool)), None
+    space = _space(examples.rows, value_range)
+  if test is not None:
+    held_out = _test(test, space)
+  empty = np.zeros((0, *space.shape), np.uint8)
+  return Parts(Examples(empty), examples.unlabeled(),
+               held_out or Examples(empty), 0, space, names)
+
+
+def _array(where: str, rows: Any) -> np.ndarray:
+  try:
+    rows = np.asarray(rows)
+  except (TypeError, ValueError):
+    rows = np.empty(0)
+  if rows.ndim not in (2, 4) or rows.dtype.kind not in "uif" or not len(rows):
+    raise InputError(
+        f"{where} has shape {rows.shape} and dtype {rows.dtype}; give images "
+        "[n, h, w, d] or vectors [n, d] of real numbers, or the name of a data "
+        "set")
+  return rows
+
+
+def _space(rows: np.ndarray, value_range: Any) -> Space:
+  if rows.ndim == 4:
+    return Images(*map(int, rows.shape[1:]), *_range(rows, value_range))
+  if value_range is None:
+    return Vectors(int(rows.shape[1]))
+  return Vectors(int(rows.shape[1]), *_checked_range(value_range))
+
+
+def _range(images: np.ndarray, value_range: Any) -> tuple[float, float]:
+  """The range of images: as given, or the usual one that holds their values."""
+  if value_range is not None:
+    return _checked_range(value_range)
+  if images.dtype == np.uint8:
+    return 0.0, 255.0
+  low, high = float(images.min()), float(images.max())
+  for usual in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
+    if usual[0] <= low and high <= usual[1]:
+      return usual
+  raise InputError(f"the pool's values range from {low:g} to {high:g}; give "
+                   "value_range, what black and white are")
+
+
+def _checked_range(value_range: Any) -> tuple[float, float]:
+  good = isinstance(value_range, (tuple, list)) and len(value_range) == 2 and (
+      all(map(checks.is_number, value_range)))
+  if not good or value_range[0] >= value_range[1]:
+    checks.refuse("value_range", value_range, "the least and the largest "
+                  "value, such as (0, 1)", True)
+  return float(value_range[0]), float(value_range[1])
+
+
+def _test(test: Any, space: Space) -> Examples:
+  rows, labels = test if isinstance(test, (tuple, list)) and (
+      len(test) == 2) else (test, None)
+  rows = _array("test", rows)
+  if rows.shape[1:] != space.shape:
+    raise InputError(f"the test rows have shape {rows.shape[1:]}, the pool's "
+                     f"{space.shape}; give rows of one kind")
+  if labels is not None:
+    labels = np.asarray(labels)
+    if labels.shape != (len(rows),):
+      raise InputError(f"test has {len(rows)} rows and labels of shape "
+                       f"{labels.shape}; give one label for each row")
+  return Examples(rows, labels)

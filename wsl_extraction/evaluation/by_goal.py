@@ -1,0 +1,111 @@
+"""The measures of a surrogate: accuracy, fidelity, and a certificate.
+
+The victim is asked through an oracle of its own, with a ledger of its own:
+measuring never charges the attacker, and is counted apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from wsl_extraction.data.examples import Examples
+from wsl_extraction.equivalence import certify, domains
+from wsl_extraction.equivalence.certify import Certificate
+from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation import metrics
+from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.spaces import Space
+
+_TOGETHER = 1024
+_TOP = (1, 5)
+
+Report = Callable[[str, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What was measured of a surrogate.
+
+  Attributes:
+    oracle: Figures of the oracle by name: accuracy_top1, accuracy_top5; none
+      where the true labels are not known.
+    surrogate: Figures of the surrogate: the same, and fidelity_top1 and
+      fidelity_top5; see `metrics.fidelity`.
+    certificate: Bounds on the difference of the logits, where the weights of
+      both are known.
+    measured: The rows of which the victim's answers were needed.
+    asked: The rows of these that it was asked about now; others had been
+      answered before.
+  """
+
+  oracle: Mapping[str, Estimate]
+  surrogate: Mapping[str, Estimate]
+  certificate: Certificate | None = None
+  measured: int = 0
+  asked: int = 0
+
+
+def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
+  """Scores oracle and surrogate on examples that neither was trained on.
+
+  Args:
+    surrogate: A Keras model that maps rows to scores in any increasing unit.
+    examiner: Reveals all that the victim gives.
+    test: The examples; without labels only fidelity is measured.
+
+  Raises:
+    InputError: The surrogate answers with NaN or infinity.
+  """
+  before, parts = examiner.ledger.rows, []
+  for start in range(0, len(test), _TOGETHER):
+    # Decoded once for both.
+    rows = np.asarray(test.rows[start:start + _TOGETHER])
+    parts.append((examiner.query(rows),
+                  surrogate.predict(rows, batch_size=256, verbose=0)))
+  responses = Response.join([response for response, _ in parts])
+  scores = np.concatenate([score for _, score in parts])
+  if not np.isfinite(scores).all():
+    raise InputError("the surrogate answers with NaN or infinity; train it "
+                     "with a smaller learning rate")
+  oracle, figures = {}, {}
+  if test.labels is not None:
+    for k in _TOP:
+      oracle[f"accuracy_top{k}"] = metrics.accuracy(
+          responses.values, test.labels, k)
+      figures[f"accuracy_top{k}"] = metrics.accuracy(scores, test.labels, k)
+  for k in _TOP:
+    figures[f"fidelity_top{k}"] = metrics.fidelity(
+        scores, responses.top_classes, k)
+  return Evaluation(oracle, figures, measured=len(test),
+                    asked=examiner.ledger.rows - before)
+
+
+def certificate(victim: ReluNetwork | None, copy: ReluNetwork | None,
+                space: Space, centred: bool, report: Report
+                ) -> Certificate | None:
+  """Bounds the difference of the logits on all inputs in the space's range.
+
+  Args:
+    victim: The victim's weights, if they are known.
+    copy: The surrogate's, if they were computed.
+    space: Its range is the box.
+    centred: Whether only scores were revealed, which leave a shift of all
+      logits open.
+    report: Called about once a second with the stage and the bounds so far.
+
+  Returns:
+    None where one of the two is not known, or is deeper than two layers.
+  """
+  if victim is None or copy is None or len(victim.weights) != 2:
+    return None
+  low, high = space.value_range
+  box = domains.Box(np.full(space.features, low),
+                    np.full(space.features, high))
+  return certify.certify(victim, copy, box, centred=centred, report=report)

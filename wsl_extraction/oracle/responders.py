@@ -1,0 +1,222 @@
+"""What stands behind an oracle: a victim, or responses already paid for."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.errors import InputError
+from wsl_extraction.oracle import outputs as answers
+from wsl_extraction.oracle.defences import Defence, Rounded
+from wsl_extraction.oracle.response import Quantity, Response, softmax
+from wsl_extraction.oracle.reveals import Reveal
+from wsl_extraction.oracle.spaces import LazyRows, Space
+
+DTYPES = (None, "float16", "float32", "float64")
+
+_TABULAR = (Quantity.LOGITS, Quantity.PROBABILITIES)
+
+
+class Answering(Protocol):
+  """What is read of a victim."""
+
+  @property
+  def space(self) -> Space:
+    """The inputs that it takes."""
+
+  @property
+  def outputs(self) -> int:
+    """The number of its classes, c."""
+
+  @property
+  def quantities(self) -> Mapping[Quantity, Callable[[np.ndarray], Any]]:
+    """What it computes, and the functions of rows [n, *shape] that do."""
+
+  @property
+  def remote(self) -> bool:
+    """Whether an answer can be lost on the way, and was given all the same."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BareVictim:
+  """Functions of rows as a victim, for theory and tests; see `Answering`."""
+
+  space: Space
+  outputs: int
+  quantities: Mapping[Quantity, Callable[[np.ndarray], Any]]
+  remote: bool = False
+
+
+class Responder(abc.ABC):
+  """Answers rows that are charged already.
+
+  Attributes:
+    space: The inputs that it takes.
+    outputs: The number of classes, c.
+    reveal: What a response holds.
+    remote: See `Answering`.
+  """
+
+  space: Space
+  outputs: int
+  reveal: Reveal
+  remote: bool = False
+
+  @abc.abstractmethod
+  def __call__(self, rows: np.ndarray | LazyRows,
+               keys: Sequence[bytes]) -> Response:
+    """The response to checked rows [n, *shape], n at least 1."""
+
+
+class Live(Responder):
+  """Asks a victim, applies the defences, and cuts down what is left.
+
+  Rounding and casting come before ranking, so that no order of values that are
+  equal to the adversary is revealed.
+  """
+
+  def __init__(self, victim: Answering, reveal: Reveal,
+               defences: Sequence[Defence] = (), dtype: str | None = None,
+               is_owner: bool = False):
+    """Wraps a victim.
+
+    Args:
+      victim: What is asked.
+      reveal: What is revealed.
+      defences: Applied to the values in this order.
+      dtype: Casts revealed values to "float16", "float32" or "float64"; None
+        leaves them as they are.
+      is_owner: Whether the victim's owner asks: then answers are checked
+        against what is declared, and errors tell what was wrong.
+
+    Raises:
+      InputError: The victim cannot give what is to be revealed.
+    """
+    reveal.check(victim.outputs, victim.quantities)
+    checks.one_of("dtype", dtype, DTYPES)
+    for defence in defences:
+      checks.instance("defences", defence, Defence,
+                      "defences, such as Rounded(2)")
+    self.space, self.outputs = victim.space, victim.outputs
+    self.reveal, self.remote = reveal, victim.remote
+    self.defences, self.dtype = tuple(defences), dtype
+    self._victim, self._is_owner = victim, is_owner
+
+  @property
+  def resolution(self) -> float:
+    """The distance of neighbouring values."""
+    return max((one.resolution for one in self.defences), default=0.0)
+
+  def __call__(self, rows, keys):
+    rows = np.asarray(rows)
+    if rows.shape != (len(keys), *self.space.shape):
+      raise InputError(f"a query of {len(keys)} rows turned out to have shape "
+                       f"{rows.shape}; it stays charged")
+    parts = {}
+    for part in self.reveal.parts:
+      parts.update(self._part(part, rows, keys))
+    response = Response(
+        self.outputs, self.reveal.scale, parts, self.resolution)
+    for defence in self.defences:
+      defence.watch(rows, response)
+    return response
+
+  def _part(self, reveal: Reveal, rows: np.ndarray,
+            keys: Sequence[bytes]) -> Mapping[str, np.ndarray]:
+    quantities = self._victim.quantities
+    quantity = next(one for one in reveal.reads if one in quantities)
+    # A copy: a victim may work in place, and views reach into other arrays.
+    values = quantities[quantity](rows.copy())
+    if quantity not in _TABULAR:
+      return reveal.cut(quantity, self._other(values, len(rows)))
+    if self._is_owner:
+      answers.check_declared(quantity, values, len(rows), self.outputs)
+    values = answers.as_floats(values, len(rows), self.outputs)
+    if quantity is Quantity.LOGITS and (
+        reveal.scale is Quantity.PROBABILITIES):
+      # In double precision: distinct logits must not tie as rounded scores.
+      values = softmax(values.astype(np.float64)).astype(values.dtype)
+      quantity = Quantity.PROBABILITIES
+    rng = np.random.default_rng(int.from_bytes(
+        hashlib.blake2b(b"".join(keys), digest_size=16).digest(), "little"))
+    for defence in self.defences:
+      values = defence.perturb(rows, values, rng)
+    return reveal.cut(quantity, _cast(values, self.dtype))
+
+  def _other(self, values: Any, rows: int) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape[:1] != (rows,):
+      raise answers.VictimFailed(
+          f"the victim failed to answer a batch of {rows} rows, which stay "
+          "charged; see that it answers every input")
+    return values
+
+
+class TransferSet(Responder):
+  """Takes responses from a store, and asks for those that it lacks."""
+
+  def __init__(self, store: Any, otherwise: Responder):
+    """Reads `store`, a `ResponseStore`; `otherwise` answers the rest."""
+    self.space, self.outputs = otherwise.space, otherwise.outputs
+    self.reveal, self.remote = otherwise.reveal, otherwise.remote
+    self._store, self._otherwise = store, otherwise
+
+  def __call__(self, rows, keys):
+    missing = self._store.missing(keys)
+    if not len(missing):
+      return self._store.read(keys)
+    asked = self._otherwise(rows[missing], [keys[row] for row in missing])
+    place = {keys[row]: order for order, row in enumerate(missing)}
+    held = [row for row, key in enumerate(keys) if key not in place]
+    parts = [asked]
+    if held:
+      parts.append(self._store.read([keys[row] for row in held]))
+    order = {row: len(missing) + at for at, row in enumerate(held)}
+    return Response.join(parts).take(np.array(
+        [order[row] if row in order else place[key]
+         for row, key in enumerate(keys)]))
+
+
+class Replay(Responder):
+  """Gives the responses that another process has written, and asks nobody."""
+
+  def __init__(self, store: Any, space: Space, outputs: int, reveal: Reveal):
+    """Reads `store`, a `ResponseStore`."""
+    self.space, self.outputs, self.reveal = space, outputs, reveal
+    self._store = store
+
+  def __call__(self, rows, keys):
+    return self._store.read(keys)
+
+
+class Silent(Responder):
+  """Answers nothing; for checks of settings before there is a victim."""
+
+  def __init__(self, space: Space, outputs: int, reveal: Reveal):
+    """Stands for a victim that is yet to be made."""
+    self.space, self.outputs, self.reveal = space, outputs, reveal
+
+  def __call__(self, rows, keys):
+    raise InputError("there is no victim yet; make it before asking")
+
+
+def defences_of(defences: Sequence[Defence],
+                decimals: int | None) -> tuple[Defence, ...]:
+  """The defences, and rounding after them where decimals are given."""
+  if decimals is None:
+    return tuple(defences)
+  return (*defences, Rounded(checks.whole("decimals", decimals)))
+
+
+def _cast(values: np.ndarray, dtype: str | None) -> np.ndarray:
+  """Values in a dtype; what is too large becomes the largest number."""
+  if dtype is None:
+    return values
+  largest = np.finfo(dtype).max
+  return np.clip(values, -largest, largest).astype(dtype)

@@ -1,0 +1,68 @@
+"""The fields of result.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wsl_extraction.evaluation.by_goal import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Charges:
+  """What an attack paid.
+
+  Attributes:
+    budget: What it might spend, in words; None for no limit.
+    queries: The rows charged, on whatever meter.
+    meters: What was charged on each meter, by its name.
+    sent_again: The rows of these that were charged again, as the answer of a
+      remote victim was lost.
+    equal_cost: The rows that would cost as much; see `Ledger.equal_cost`.
+  """
+
+  budget: Any
+  queries: int
+  meters: Mapping[str, int]
+  sent_again: int
+  equal_cost: int
+
+
+def fields(*, attack: str, goal: str, status: str, missing: str,
+           figures: Iterable[Any], reveal: str, defences: str,
+           dtype: str | None, charges: Charges, seed: int,
+           provenance: Mapping[str, Any],
+           evaluation: Evaluation | None) -> dict[str, Any]:
+  """What there is to say of a run, in the order in which people read it.
+
+  Args:
+    attack: Its name.
+    goal: What it is for.
+    status: How it ended.
+    missing: What the surrogate lacks.
+    figures: `attack.Figure` of it.
+    reveal: What the oracle revealed.
+    defences: What it did to answers before.
+    dtype: The type of what was revealed; None for the victim's own.
+    charges: What was paid.
+    seed: Of the attack.
+    provenance: Victim, data, machine and versions.
+    evaluation: What was measured, if anything.
+  """
+  result = {
+      "attack": attack, "goal": goal, "status": status, "missing": missing,
+      "seed": seed, "reveal": reveal, "defences": defences, "dtype": dtype,
+      **dataclasses.asdict(charges),
+      "figures": {one.name: {"value": one.value, "text": one.text}
+                  for one in figures},
+      **provenance}
+  if evaluation is not None:
+    result |= {"measured": evaluation.measured,
+               "measured_anew": evaluation.asked,
+               "oracle": evaluation.oracle, "surrogate": evaluation.surrogate}
+    proof = evaluation.certificate
+    if proof is not None:
+      result["proof"] = {"least": proof.lower, "most": proof.upper,
+                         "seconds": proof.seconds}
+  return result

@@ -1,0 +1,199 @@
+"""A recipe: network, optimizer and length of a training."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.errors import InputError
+from wsl_extraction.objectives.objective import Objective
+from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.runtime.runtime import Runtime
+from wsl_extraction.training import batches, fit, optimizers
+from wsl_extraction.training.student import Student
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds:
+  """The seeds of initial weights, order of rows, and augmentation."""
+
+  building: int
+  ordering: int
+  augmenting: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """How a network is trained, of a surrogate or of a victim.
+
+  Attributes:
+    network: Called with input_shape, num_classes, value_range and seed; gives
+      a network that maps rows to logits.
+    optimizer: Called without arguments; gives a Keras optimizer.
+    steps: Training steps.
+    batch_size: Labelled rows in a step.
+    unlabeled_batch_size: Unlabelled rows in a step, where the objective reads
+      any.
+    augment: Called with seed; gives the layer through which all rows of a
+      training batch go; None leaves them alone.
+    crop: How images that are files still are cropped for training, such as
+      `crops.InceptionCrop()`; None gives them as they are asked about.
+    accumulate: The equal parts in which a step's batch goes through the
+      network, for devices that cannot hold it at once. Gradients are averaged
+      over the parts; batch normalisation sees one part at a time.
+    rematerialize: Computes activations again for the gradient instead of
+      keeping them: less memory, about a third more arithmetic, the same
+      results.
+    checkpoint_every: Steps between two checkpoints, at most.
+  """
+
+  network: Callable[..., keras.Model]
+  optimizer: Callable[[], keras.optimizers.Optimizer]
+  steps: int
+  batch_size: int = 64
+  unlabeled_batch_size: int = 64
+  augment: Callable[..., keras.layers.Layer] | None = None
+  crop: Any = None
+  accumulate: int = 1
+  rematerialize: bool = False
+  checkpoint_every: int = 100
+
+  def __post_init__(self):
+    for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1),
+                        ("checkpoint_every", 1), ("unlabeled_batch_size", 0)):
+      self._set(name, checks.whole(f"Recipe.{name}", getattr(self, name),
+                                   least))
+    self._set("rematerialize", checks.flag("Recipe.rematerialize",
+                                           self.rematerialize))
+    if self.crop is not None and (
+        isinstance(self.crop, type) or not hasattr(self.crop, "draw")):
+      checks.refuse(
+        "Recipe.crop",
+        self.crop,
+        "a crop with parentheses, such as @crops.InceptionCrop()",
+        True,
+      )
+    for name, example, optional in (
+        ("network", "@resnet_v2.resnet_v2", False),
+        ("optimizer", "@keras.optimizers.SGD", False),
+        ("augment", "@augment.Augment", True)):
+      given = getattr(self, name)
+      checks.reference(f"Recipe.{name}", given, example, optional=optional)
+      if isinstance(given, keras.layers.Layer):
+        checks.refuse(f"Recipe.{name}", given, "a reference without "
+                      f"parentheses, such as {example}")
+    for name in ("batch_size", "unlabeled_batch_size"):
+      if (size := getattr(self, name)) % self.accumulate:
+        raise InputError(
+            f"Recipe.{name} is {size}, which Recipe.accumulate, "
+            f"{self.accumulate}, does not divide; change one of them")
+
+  def _set(self, name: str, value: Any) -> None:
+    object.__setattr__(self, name, value)
+
+  def make_network(self, space: Space, outputs: int, seed: int) -> keras.Model:
+    """An untrained network.
+
+    Raises:
+      InputError: Its parameters cannot be.
+    """
+    return self._made("network", lambda: self.network(
+        input_shape=space.shape, num_classes=outputs,
+        value_range=space.value_range, seed=seed))
+
+  def make_optimizer(self) -> keras.optimizers.Optimizer:
+    """An optimizer that has not been used.
+
+    Raises:
+      InputError: Its parameters cannot be.
+    """
+    return self._made("optimizer", lambda: optimizers.accumulating(
+        self.optimizer(), self.accumulate))
+
+  def make_augment(self, seed: int) -> keras.layers.Layer | None:
+    """The layer of augmentation, if there is one.
+
+    Raises:
+      InputError: Its parameters cannot be.
+    """
+    if self.augment is None:
+      return None
+    return self._made("augment", lambda: self.augment(seed=seed))
+
+  def _made(self, name: str, make: Callable[[], Any]) -> Any:
+    try:
+      return make()
+    except (TypeError, ValueError) as error:  # the user chose the parameters
+      raise InputError(f"Recipe.{name} cannot be made: {error}; mend its "
+                       "parameters") from error
+
+  def student(self, objective: Objective, space: Space, outputs: int,
+              seeds: Seeds, runtime: Runtime) -> Student:
+    """An untrained student, compiled and placed on the devices.
+
+    Args:
+      objective: What it minimises.
+      space: The inputs of its network.
+      outputs: The number of classes, c.
+      seeds: Of its initial weights and its augmentation.
+      runtime: Gives the devices and the options to compile with.
+
+    Raises:
+      InputError: Something of it cannot be made.
+    """
+    with runtime.placement.scope():
+      network = self.make_network(space, outputs, seeds.building)
+      student = Student(
+          network, objective, seed=seeds.building + 1,
+          augment=self.make_augment(seeds.augmenting),
+          accumulate=self.accumulate, rematerialize=self.rematerialize)
+      runtime.adapt(student)
+      runtime.placement.synchronize(student)
+      student.compile(self.make_optimizer(), **runtime.compile_options)
+    return student
+
+  def fit(self, student: Student, labeled: Mapping[str, Any], name: str,
+          seeds: Seeds, runtime: Runtime, *, steps: int | None = None,
+          unlabeled: Any = None, checkpoint: str | os.PathLike | None = None,
+          complete: Callable[[dict[str, Any]], Any] | None = None) -> None:
+    """Trains a student, or the rest of it after an interruption.
+
+    Args:
+      student: What `student` made.
+      labeled: Arrays of n rows each by the entries of a batch, among them
+        "labeled", the inputs; see `objective`.
+      name: Of the training, for its callbacks.
+      seeds: Of the order of rows.
+      runtime: Gives the devices, the callbacks and the reading of files.
+      steps: In place of the recipe's own.
+      unlabeled: Unlabelled rows [m, ...], if the objective reads any.
+      checkpoint: The file of the training's state; None keeps none.
+      complete: Adds to each batch what no array holds; it gets the positions of
+        labelled rows as "rows".
+
+    Raises:
+      InputError: The checkpoint is damaged or of another student, or cannot be
+        written.
+    """
+    steps = self.steps if steps is None else steps
+    placement, parts = runtime.placement, self.accumulate
+    size = self.unlabeled_batch_size if unlabeled is not None and len(
+        unlabeled) else 0
+    data = batches.by_step(
+        labeled, steps * parts, self.batch_size // parts, seeds.ordering,
+        unlabeled, size // parts, crop=self.crop,
+        shard=(placement.index, placement.count), rows=complete is not None)
+    is_lazy = not isinstance(labeled["labeled"], np.ndarray)
+    with placement.scope():
+      fit.fit(
+          student, data, steps, checkpoint_every=self.checkpoint_every,
+          checkpoint=checkpoint, placement=placement,
+          read=runtime.read_batches if is_lazy else None, complete=complete,
+          callbacks=runtime.training_callbacks(
+              name, steps, student.objective.images(self.batch_size, size)))

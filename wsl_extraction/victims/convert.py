@@ -1,0 +1,94 @@
+"""Models and functions at hand as victims."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from wsl_extraction import checks
+from wsl_extraction.data.split import Parts
+from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.outputs import look_like_probabilities
+from wsl_extraction.victims import keras_file
+from wsl_extraction.victims.function import Function
+from wsl_extraction.victims.keras_file import KerasModel
+from wsl_extraction.victims.sklearn_model import Sklearn, is_classifier
+from wsl_extraction.victims.victim import OUTPUTS, VictimSource
+
+
+def source_of(victim: Any, probe: np.ndarray,
+              outputs: str | None = None) -> VictimSource:
+  """A source for the kind of thing that a victim is.
+
+  Args:
+    victim: The path of a `.keras` file, a Keras model, a fitted classifier of
+      scikit-learn, a function of an array, or a source already.
+    probe: Rows of the victim's owner [n, ...], by whose answers to tell what is
+      not given.
+    outputs: "logits" or "probabilities"; None tells by the answers.
+
+  Raises:
+    InputError: It is none of these, or answers with something else.
+  """
+  if isinstance(victim, VictimSource):
+    return victim
+  if outputs is not None:
+    checks.one_of("outputs", outputs, OUTPUTS)
+  if isinstance(victim, (str, os.PathLike)):
+    victim = keras_file.load(victim)
+  if isinstance(victim, keras.Model):
+    return KerasModel(model=victim, outputs=outputs or _told(
+        lambda rows: victim.predict_on_batch(rows), probe)[0])
+  if is_classifier(victim):
+    return Sklearn(estimator=victim)
+  if callable(victim) and not isinstance(victim, type):
+    told, classes = _told(victim, probe)
+    return Function(function=victim, outputs=outputs or told,
+                    num_classes=classes)
+  return checks.refuse(
+      "victim", victim, "the path of a .keras file, a Keras model, a fitted "
+      "classifier of scikit-learn, or a function of an array")
+
+
+def _told(function: Callable[[np.ndarray], Any],
+          probe: np.ndarray) -> tuple[str, int]:
+  """Whether answers are logits or probabilities, and the number of classes."""
+  values = np.asarray(function(probe.copy()))
+  if values.ndim != 2 or len(values) != len(probe) or (
+      values.dtype.kind not in "uif"):
+    raise InputError(
+        f"the victim answered {len(probe)} rows with shape {values.shape} and "
+        f"dtype {values.dtype}; a victim maps [n, ...] to real numbers [n, c]")
+  kind = "probabilities" if look_like_probabilities(values) else "logits"
+  return kind, values.shape[1]
+
+
+def label_numbers(source: VictimSource, labels: np.ndarray) -> np.ndarray:
+  """Labels as numbers int32 [n] of the victim's classes.
+
+  Raises:
+    InputError: A label is none of its classes.
+  """
+  if isinstance(source, Sklearn):
+    classes = np.asarray(source.estimator.classes_)
+    numbers = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
+    if not (classes[numbers] == labels).all():
+      strange = labels[classes[numbers] != labels][0]
+      raise InputError(f"the test labels hold {strange!r}, which is no class "
+                       "of the classifier; give labels of the same kind")
+    return numbers.astype(np.int32)
+  if labels.dtype.kind not in "ui":
+    raise InputError(f"the test labels have dtype {labels.dtype}; give the "
+                     "numbers of the classes, from 0")
+  return labels.astype(np.int32)
+
+
+def probe_rows(parts: Parts, count: int = 4) -> np.ndarray:
+  """Rows of the victim's owner: of the test set, else random ones."""
+  if len(parts.test):
+    return np.asarray(parts.test.rows[:count])
+  return parts.space.sample(count, np.random.default_rng(0))
