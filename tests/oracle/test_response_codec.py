@@ -8,25 +8,32 @@ import pytest
 import scipy.special
 from hypothesis import strategies as st
 
+from fixtures import oracles
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.response import Quantity, Response
 from wsl_extraction.oracle.response_codec import (
   DTYPES,
   ResponseCodec,
   table_layout,
 )
 from wsl_extraction.oracle.response_store import ResponseStore
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.reveals import (
+  Both,
+  Gradients,
+  Leaf,
+  Logits,
+  PowerTrace,
+  Scores,
+  TopK,
+)
 
 
 def kept(scores, dtype="log16"):
   """Scores [n, c] as they come back."""
   scores = np.atleast_2d(scores)
-  every = np.arange(scores.shape[1], dtype=np.int32)
-  encoding = ResponseCodec(Access.SCORES, None, scores.shape[1], dtype)
-  return encoding.decode(encoding.encode(Response(
-      Access.SCORES, np.broadcast_to(every, scores.shape), scores))).values
+  codec = ResponseCodec(Scores(), scores.shape[1], dtype)
+  return codec.decode(codec.encode(Response(
+      scores.shape[1], Quantity.PROBABILITIES, {"values": scores}))).values
 
 
 @hypothesis.given(st.lists(st.floats(-31.9, 0), min_size=1, max_size=9),
@@ -68,23 +75,44 @@ def test_log16_keeps_the_distillation_target_of_confident_victims():
 
 
 def test_top_scores_are_kept_with_their_classes():
-  oracle = Oracle(lambda x: x, outputs="logits", input_shape=(4,),
-                  num_classes=4, access="top_k", k=2)
-  said = oracle.query(np.array([[1.0, 3.0, 2.0, -9.0], [0.0, 0.0, 8.0, 1.0]]))
-  encoding = ResponseCodec(Access.TOP_K, 2, 4, "log16")
-  again = encoding.decode(encoding.encode(said))
-  np.testing.assert_array_equal(again.classes, [[1, 2], [2, 3]])
-  np.testing.assert_allclose(again.values, said.values, rtol=2.5e-4)
-  assert encoding.row_bytes == 2 * 2 + 2 * 2
+  oracle = oracles.oracle(lambda x: x, 4, 4, "top_k:2")
+  response = oracle.query(
+      np.array([[1.0, 3.0, 2.0, -9.0], [0.0, 0.0, 8.0, 1.0]]))
+  codec = ResponseCodec(TopK(2), 4, "log16")
+  restored = codec.decode(codec.encode(response))
+  np.testing.assert_array_equal(restored.classes, [[1, 2], [2, 3]])
+  np.testing.assert_allclose(restored.values, response.values, rtol=2.5e-4)
+  assert codec.row_bytes == 2 * 2 + 2 * 2
 
 
-def test_what_cannot_be_kept_is_refused():
-  with pytest.raises(InputError, match="'int8'; choose log16, float16, float32"
-                     " or float64"):
-    ResponseCodec(Access.SCORES, None, 3, "int8")
-  with pytest.raises(InputError, match="'log16', which keeps scores; for "
-                     "access 'logits' choose float16"):
-    ResponseCodec(Access.LOGITS, None, 3, "log16")
+@pytest.mark.parametrize("reveal, scale, arrays", [
+    (Both(Logits(), Gradients()), Quantity.LOGITS, {
+        "values": np.arange(6.0).reshape(2, 3),
+        "gradients": np.arange(24.0).reshape(2, 3, 4)}),
+    (Leaf(), None, {"leaves": np.array([2**40, -1])}),
+    (PowerTrace(), None, {"traces": np.arange(10, dtype=np.float32
+                                              ).reshape(2, 5)}),
+    (Both(TopK(2), Leaf()), Quantity.PROBABILITIES, {
+        "classes": np.array([[2, 0], [1, 2]], np.int32),
+        "values": np.array([[0.5, 0.25], [1.0, 0.0]]),
+        "leaves": np.array([7, 8])}),
+])
+def test_every_kind_of_response_comes_back(reveal, scale, arrays):
+  codec = ResponseCodec(reveal, 3, "float64")
+  restored = codec.decode(codec.encode(Response(3, scale, arrays)))
+  assert restored.scale is scale
+  assert restored.arrays.keys() == arrays.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(restored.arrays[name], array)
+
+
+def test_responses_that_cannot_be_kept_are_refused():
+  with pytest.raises(InputError, match="is 'int8'; choose one of log16, "
+                     "float16, float32, float64"):
+    ResponseCodec(Scores(), 3, "int8")
+  with pytest.raises(InputError, match="'log16', which keeps scores; for the "
+                     "reveal 'logits' choose float16"):
+    ResponseCodec(Logits(), 3, "log16")
 
 
 @pytest.mark.parametrize("classes, dtype", [
@@ -94,16 +122,13 @@ def test_files_are_little_larger_than_their_responses(
     tmp_path, classes, dtype):
   count = 1500 if classes < 5000 else 250
   scores = np.full((count, classes), 1 / classes, np.float32)
-  oracle = Oracle(lambda x: scores[:len(x)], outputs="probabilities",
-                  input_shape=(), num_classes=classes)
-  with ResponseStore(tmp_path / "s", {"access": "scores", "k": None,
-                                   "num_classes": classes}, dtype) as store:
+  with ResponseStore(tmp_path / "s", Scores(), classes, {}, dtype) as store:
+    oracle = oracles.oracle(lambda x: scores[:len(x)], classes, 1,
+                            quantity="probabilities", store=store)
     for start in range(0, count, 250):
-      keys = [i.to_bytes(16, "big") for i in range(start, start + 250)]
-      store.answer(oracle, keys, np.zeros(250))
+      oracle.query(np.arange(start, start + 250)[:, None])
   size = (tmp_path / "s").stat().st_size
-  assert size / count < 1.15 * ResponseCodec(
-      Access.SCORES, None, classes, dtype).row_bytes
+  assert size / count < 1.15 * ResponseCodec(Scores(), classes, dtype).row_bytes
   if classes == 1000 and dtype == "log16":
     assert size / count * 1_281_167 < 2.6 * 2**30
 

@@ -68,24 +68,30 @@ def look_like_probabilities(values: np.ndarray) -> bool:
               and (np.abs(total - 1) <= _tolerance(values)).all())
 
 
-def as_floats(values: Any, rows: int, outputs: int) -> np.ndarray:
+def as_floats(quantity: Quantity, values: Any, rows: int,
+              outputs: int) -> np.ndarray:
   """A victim's answer to a query as floating numbers [rows, outputs].
 
-  What the adversary can see of a failure depends on no value of the answer.
+  NaN stands for the least that there is, minus infinity or probability 0, so
+  that neither an error nor its absence tells of a value that is not revealed.
 
   Raises:
-    VictimFailed: The shape or the type is another, or an entry is NaN.
+    VictimFailed: The shape or the type is another.
   """
   try:
     values = np.asarray(values)
   except (TypeError, ValueError):
     values = np.empty(0)
-  if values.shape != (rows, outputs) or values.dtype.kind not in "fui" or (
-      np.isnan(values).any()):
+  if values.shape != (rows, outputs) or values.dtype.kind not in "fui":
     raise VictimFailed(
         f"the victim failed to answer a batch of {rows} rows, which stay "
         "charged; see that it gives numbers for every input")
-  return values if values.dtype.kind == "f" else values.astype(np.float64)
+  values = values if values.dtype.kind == "f" else values.astype(np.float64)
+  unknown = np.isnan(values)
+  if unknown.any():
+    least = -np.inf if quantity is Quantity.LOGITS else 0
+    values = np.where(unknown, values.dtype.type(least), values)
+  return values
 
 
 def _check_probabilities(values: np.ndarray) -> None:

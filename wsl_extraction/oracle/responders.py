@@ -13,7 +13,7 @@ import numpy as np
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import outputs as answers
-from wsl_extraction.oracle.defences import Defence, Rounded
+from wsl_extraction.oracle.defences import Defence
 from wsl_extraction.oracle.response import Quantity, Response, softmax
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.spaces import LazyRows, Space
@@ -120,7 +120,9 @@ class Live(Responder):
                        f"{rows.shape}; it stays charged")
     parts = {}
     for part in self.reveal.parts:
-      parts.update(self._part(part, rows, keys))
+      # Copies: a view leads to the array that it was cut from.
+      parts.update((name, np.array(array)) for name, array in self._part(
+          part, rows, keys).items())
     response = Response(
         self.outputs, self.reveal.scale, parts, self.resolution)
     for defence in self.defences:
@@ -137,7 +139,7 @@ class Live(Responder):
       return reveal.cut(quantity, self._other(values, len(rows)))
     if self._is_owner:
       answers.check_declared(quantity, values, len(rows), self.outputs)
-    values = answers.as_floats(values, len(rows), self.outputs)
+    values = answers.as_floats(quantity, values, len(rows), self.outputs)
     if quantity is Quantity.LOGITS and (
         reveal.scale is Quantity.PROBABILITIES):
       # In double precision: distinct logits must not tie as rounded scores.
@@ -204,14 +206,6 @@ class Silent(Responder):
 
   def __call__(self, rows, keys):
     raise InputError("there is no victim yet; make it before asking")
-
-
-def defences_of(defences: Sequence[Defence],
-                decimals: int | None) -> tuple[Defence, ...]:
-  """The defences, and rounding after them where decimals are given."""
-  if decimals is None:
-    return tuple(defences)
-  return (*defences, Rounded(checks.whole("decimals", decimals)))
 
 
 def _cast(values: np.ndarray, dtype: str | None) -> np.ndarray:

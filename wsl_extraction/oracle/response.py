@@ -164,13 +164,16 @@ class Response:
 def softmax(logits: np.ndarray) -> np.ndarray:
   """Probabilities [n, c] of logits [n, c], in at least single precision.
 
-  Classes at plus infinity share the whole mass.
+  Classes at plus infinity share the whole mass, as do all where each is at
+  minus infinity.
   """
   logits = logits.astype(np.promote_types(logits.dtype, np.float32))
+  top = logits.max(axis=1, keepdims=True)
   # In place: fresh memory costs more than the arithmetic.
   with np.errstate(invalid="ignore"):
-    powers = logits - logits.max(axis=1, keepdims=True)
-  powers[logits == np.inf] = 0
+    powers = logits - top
+  if not np.isfinite(top).all():
+    powers[np.isinf(logits) & (logits == top)] = 0
   np.exp(powers, out=powers)
   powers /= powers.sum(axis=1, keepdims=True)
   return powers

@@ -85,6 +85,7 @@ class ResponseStore:
     self._open: dict[bytes, int] = {}
     self._unanswered: collections.Counter[int] = collections.Counter()
     self._spent = self._resent = 0
+    self._version: int | None = None
     self._lock = folder_lock.Lock(
         self.path.with_name(f"{self.path.name}.lock"), is_removed=True)
     self._acquire(patience)
@@ -204,6 +205,8 @@ class ResponseStore:
       resends: Whether a row that was charged and never answered is charged
         again.
     """
+    if len({len(key) for key in keys}) > 1:
+      raise InputError("identities of rows differ in length; give one kind")
     again = [key for key in keys if key in self._open]
     charged = [key for key in keys if key not in self._open]
     charged += again if resends else []
@@ -267,6 +270,7 @@ class ResponseStore:
         raise sqlite3.DatabaseError(fault)
     if self._mode is Mode.OWNER:
       self._recall_charges()
+      self._version = self._data_version()
 
   def _create(self) -> None:
     page, layout = table_layout(self._codec.row_bytes)
@@ -302,6 +306,11 @@ class ResponseStore:
     with self._explained():
       self._database.execute("BEGIN IMMEDIATE")
       try:
+        # The lock of the file is not to be relied on where it lies on a file
+        # system of the network that knows none.
+        if self._version not in (None, self._data_version()):
+          raise InputError(f"{self.path} was written by another process; one "
+                           "process at a time asks for its responses: end one")
         yield
         self._database.execute("COMMIT")
       except BaseException:
@@ -309,6 +318,10 @@ class ResponseStore:
         if self._database.in_transaction:
           self._database.execute("ROLLBACK")
         raise
+
+  def _data_version(self) -> int:
+    """A number that changes when another connection writes."""
+    return self._database.execute("PRAGMA data_version").fetchone()[0]
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:

@@ -337,7 +337,8 @@ def _digests(rows: np.ndarray) -> list[bytes]:
 
 def _plain_array(rows: Any) -> np.ndarray:
   try:
-    return np.asarray(rows).view(np.ndarray)
+    # A copy: what is paid for must not change afterwards.
+    return np.array(rows, subok=False)
   except (TypeError, ValueError) as error:
     raise InputError("a query is no array of numbers; give real numbers "
                      "[n, ...]") from error
