@@ -4,93 +4,158 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import pytest
 
-from wsl_extraction.attacks.attack import Status, Surroundings
-from wsl_extraction.attacks.learning.learning import Learning
+from example.least_squares import LeastSquares
+from fixtures import learning_attacks, oracles, two_layer_networks
+from fixtures.learning_attacks import BUDGET, EAGER, learning
+from wsl_extraction.attacks.attack import (
+  Attack,
+  Extraction,
+  Goal,
+  Knowledge,
+  Model,
+  Queries,
+  Status,
+)
+from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation, LogitMatching
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
-from wsl_extraction.oracle.ledger import Ledger
-from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import NotRevealed
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.reveals import (
+  Label,
+  LabelScore,
+  Logits,
+  Reveal,
+  Scores,
+  TopK,
+)
+from wsl_extraction.oracle.spaces import Images, Space, Vectors
 from wsl_extraction.runtime import devices
+from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.strategies.coverage import KCenter
-from wsl_extraction.strategies.random import Random
 from wsl_extraction.strategies.uncertainty import Margin
-from wsl_extraction.training import augment, batches
-
-SHAPE, CLASSES, POOL, BUDGET = (8, 8, 1), 3, 60, 24
-# A few steps cost less than tracing them.
-EAGER = {"run_eagerly": True, "jit_compile": False}
 
 
-def learning(objective, **kwargs):
-  return Learning(objective=objective, **{
-      "network": functools.partial(resnet_v2, depth=8, width=4),
-      "optimizer": functools.partial(keras.optimizers.SGD, 0.02),
-      "augment": functools.partial(augment.Augment, shift=1),
-      "steps": 2, "batch_size": 8, "unlabeled_batch_size": 8, **kwargs})
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Victim:
+  """A victim, and what the adversary has."""
+
+  space: Space
+  outputs: int
+  predict: Callable[[np.ndarray], np.ndarray]
+  knowledge: Callable[[Attack], Knowledge]
 
 
-@dataclasses.dataclass(frozen=True)
+def linear(rows):
+  weights = np.random.default_rng(0).normal(size=(6, 3))
+  return rows @ weights - 0.1
+
+
+IMAGES = Victim(space=Images(*learning_attacks.SHAPE),
+                outputs=learning_attacks.CLASSES,
+                predict=learning_attacks.predict,
+                knowledge=learning_attacks.knowledge)
+MANY_IMAGES = dataclasses.replace(IMAGES, knowledge=lambda attack: (
+    learning_attacks.knowledge(attack, learning_attacks.labelled_pool(400))))
+VECTORS = Victim(space=Vectors(6), outputs=3, predict=linear,
+                 knowledge=lambda attack: Knowledge())
+TWO_LAYERS = Victim(
+    space=two_layer_networks.space(), outputs=two_layer_networks.C,
+    predict=two_layer_networks.function(*two_layer_networks.weights()),
+    knowledge=lambda attack: Knowledge(Examples(
+        two_layer_networks.images(50).astype(np.float32))))
+
+
+LABEL = Label()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """An attack with what it is known to need and to spend."""
+  """An attack, its victim, and what it is known to need and to spend.
 
-  attack: object
-  requires: Access
-  queries: int
+  Attributes:
+    needs: The least reveal that suffices.
+    budget: What it gets.
+    queries: What it spends of that; None if that depends on the seed.
+    agreement: The share of fresh inputs on which surrogate and victim agree,
+      at the least.
+    thorough: A row with the settings that reach it, if they take long.
+  """
+
+  attack: Attack
+  victim: Victim = IMAGES
+  needs: Reveal = LABEL
+  budget: int = BUDGET
+  queries: int | None = BUDGET
+  agreement: float = 0.0
+  thorough: Row | None = None
+
+
+def thorough(objective, agreement=0.75, **settings):
+  """Training in earnest, of a network that can learn the victim."""
+  attack = learning(objective, {
+      "network": learning_attacks.linear_network, "augment": None, "steps": 150,
+      "batch_size": 30, "optimizer": functools.partial(
+          keras.optimizers.Adam, 0.05)}, **settings)
+  return Row(attack=attack, victim=MANY_IMAGES, budget=200, agreement=agreement)
 
 
 ATTACKS = {
-    "supervised": Row(learning(Supervised()), Access.LABEL, 0),
-    "distillation": Row(learning(Distillation()), Access.LABEL, BUDGET),
-    "logit matching": Row(learning(LogitMatching()), Access.LOGITS, BUDGET),
+    "supervised": Row(
+        attack=learning(Supervised()), queries=0,
+        thorough=thorough(Supervised(), agreement=0.65)),
+    "distillation": Row(
+        attack=learning(Distillation()), thorough=thorough(Distillation())),
+    "logit matching": Row(
+        attack=learning(LogitMatching()), needs=Logits(),
+        thorough=thorough(LogitMatching())),
     "rotation": Row(
-        learning(Rotation(base=Distillation())), Access.LABEL, BUDGET),
-    "mixmatch": Row(learning(MixMatch()), Access.LABEL, BUDGET),
+        attack=learning(Rotation(base=Distillation())),
+        thorough=thorough(Rotation(base=Distillation()))),
+    "mixmatch": Row(
+        attack=learning(MixMatch()),
+        thorough=thorough(MixMatch(weight=1.0), agreement=0.6)),
     "active learning": Row(
-        learning(Distillation(), strategy=Margin(), rounds=3),
-        Access.LABEL, BUDGET),
+        attack=learning(Distillation(), strategy=Margin(), rounds=3),
+        thorough=thorough(Distillation(), strategy=Margin(), rounds=3)),
     "active and semi-supervised": Row(
-        learning(MixMatch(), strategy=KCenter(), rounds=2), Access.LABEL,
-        BUDGET),
+        attack=learning(MixMatch(), strategy=KCenter(), rounds=2),
+        thorough=thorough(MixMatch(weight=1.0), strategy=KCenter(), rounds=2,
+                          agreement=0.6)),
+    "functional": Row(
+        attack=Functional(), victim=TWO_LAYERS, needs=Scores(), budget=2000,
+        queries=None, agreement=1.0),
+    "least squares": Row(
+        attack=LeastSquares(), victim=VECTORS, budget=600, queries=500,
+        agreement=0.85),
 }
+CHAIN = (Label(), LabelScore(), TopK(2), Scores(), Logits())
 
 
-def pool(count=POOL, seed=0):
-  rng = np.random.default_rng(seed)
-  return Examples(rng.integers(0, 256, (count, *SHAPE), np.uint8),
-                  rng.integers(0, CLASSES, count).astype(np.int32))
-
-
-def victim(images):
-  means = images.reshape(len(images), -1)[:, :CLASSES].astype(np.float32)
-  return means / 64
-
-
-def oracle(access=Access.LOGITS, budget=BUDGET, seen=None, ledger=None):
-  def predict(images):
+def oracle(row, reveal=None, budget=None, seen=None):
+  def predict(rows):
     if seen is not None:
-      seen.append(images)
-    return victim(images)
+      seen.append(rows)
+    return row.victim.predict(rows)
 
-  return Oracle(predict, outputs="logits", input_shape=SHAPE,
-                num_classes=CLASSES, access=access,
-                ledger=ledger or Ledger(budget))
+  return oracles.oracle(
+      predict, row.victim.outputs, row.victim.space, reveal or Logits(),
+      budget=row.budget if budget is None else budget)
 
 
-def run(attack, seed=0, **kwargs):
-  return attack(oracle(**kwargs), pool(), seed,
-                Surroundings(compile_options=EAGER))
+def run(row, seed=0, runtime=None, **settings) -> Extraction:
+  return row.attack(
+      oracle(row, **settings), row.victim.knowledge(row.attack), seed,
+      runtime or Runtime(compile_options=EAGER))
 
 
 @pytest.fixture(params=ATTACKS)
@@ -98,146 +163,123 @@ def row(request):
   return ATTACKS[request.param]
 
 
-def test_spends_what_the_ledger_says(row):
+def test_it_states_what_it_is(row):
+  attack = row.attack
+  assert all(isinstance(need, Reveal) for need in attack.needs)
+  assert isinstance(attack.queries, Queries)
+  assert isinstance(attack.goal, Goal)
+  assert isinstance(attack.model, Model)
+  assert attack.name == attack.name.strip().lower()
+  assert type(attack).__doc__
+
+
+def test_it_spends_what_the_ledger_says(row):
   seen = []
-  extraction = run(row.attack, seen=seen)
-  assert extraction.queries == row.queries == sum(map(len, seen))
-  assert extraction.queries <= BUDGET
-  assert extraction.status is Status.DONE
+  asked = oracle(row, seen=seen)
+  extraction = row.attack(asked, row.victim.knowledge(row.attack), 0,
+                          Runtime(compile_options=EAGER))
+  assert asked.ledger.rows == sum(map(len, seen)) <= row.budget
+  if row.queries is not None:
+    assert asked.ledger.rows == row.queries
+  assert extraction.status is Status.DONE, extraction.missing
+  fresh = row.victim.space.sample(5, np.random.default_rng(0))
   assert extraction.surrogate.predict(
-      pool().images, verbose=0).shape == (POOL, CLASSES)
+      fresh, verbose=0).shape == (5, row.victim.outputs)
 
 
 def test_same_seed_same_result_other_seed_another(row):
-  first, again, other = (
-      run(row.attack, seed).surrogate.get_weights() for seed in (3, 3, 4))
-  for a, b in zip(first, again, strict=True):
+  first, second, other = (
+      run(row, seed).surrogate.get_weights() for seed in (3, 3, 4))
+  for a, b in zip(first, second, strict=True):
     np.testing.assert_array_equal(a, b)
-  assert any((a != b).any() for a, b in zip(first, other, strict=True))
+  assert any(a.shape != b.shape or (a != b).any()
+             for a, b in zip(first, other, strict=False))
 
 
-def test_refuses_too_little_access_before_the_first_query(row):
-  assert row.attack.requires is row.requires
-  for access in Access:
-    if access >= row.requires:
-      continue
+def test_too_little_is_refused_before_the_first_query(row):
+  sufficient = [reveal for reveal in CHAIN if reveal.covers(row.needs)]
+  for reveal in CHAIN:
     seen = []
-    k = 2 if access is Access.TOP_K else None
-    below = Oracle(seen.append, outputs="logits", input_shape=SHAPE,
-                   num_classes=CLASSES, access=access, k=k)
-    with pytest.raises(NotRevealed, match="needs access"):
-      row.attack(below, pool(), 0)
+    if reveal in sufficient:
+      row.attack.refuse_unfit(oracle(row, reveal),
+                              row.victim.knowledge(row.attack))
+      continue
+    with pytest.raises(NotRevealed, match="is too little for"):
+      run(row, reveal=reveal, seen=seen)
     assert seen == []
 
 
-def test_labels_are_taken_away_from_attacks(monkeypatch):
-  handed = {}
+@pytest.mark.parametrize("budget", [0, 1, 7])
+def test_it_stays_within_a_budget_that_is_too_small(row, budget):
+  """It says so before it asks, or says so of what it gives back."""
+  asked = oracle(row, budget=budget)
+  try:
+    extraction = row.attack(asked, row.victim.knowledge(row.attack), 0,
+                            Runtime(compile_options=EAGER))
+  except InputError:
+    assert asked.ledger.rows == 0
+  else:
+    assert asked.ledger.rows <= budget
+    assert row.attack.queries is not Queries.SYNTHETIC or (
+        extraction.status is not Status.DONE and extraction.missing)
 
-  def spy(self, oracle, pool, seed, surroundings):
-    handed[self.reads_labels] = pool.labels
-    raise StopIteration
 
-  monkeypatch.setattr(Learning, "run", spy)
-  for name in ("supervised", "distillation"):
-    with pytest.raises(StopIteration):
-      ATTACKS[name].attack(oracle(), pool(), 0)
-  assert handed[False] is None
-  assert handed[True] is not None
+def test_it_recovers_its_victim(row):
+  row = row.thorough or row
+  extraction = run(row, runtime=Runtime(
+      compile_options=devices.compile_options()))
+  fresh = row.victim.space.sample(500, np.random.default_rng(9))
+  copied = extraction.surrogate.predict(fresh, verbose=0)
+  agreement = (copied.argmax(1) == row.victim.predict(fresh).argmax(1)).mean()
+  assert agreement >= row.agreement
 
 
-@pytest.mark.parametrize("budget, message", [
-    (0, "budget is 0"), (POOL + 1, f"from 1 to {POOL}")])
-def test_budgets_that_do_not_fit_the_pool(row, budget, message):
+def test_inputs_of_another_kind_are_refused_before_the_first_query(row):
   seen = []
-  with pytest.raises(InputError, match=message):
-    run(row.attack, budget=budget, seen=seen)
+  for space in (Vectors(6), Images(8, 8, 1)):
+    if isinstance(space, row.attack.space):
+      continue
+    other = oracles.oracle(seen.append, row.victim.outputs, space, "logits")
+    with pytest.raises(InputError, match="choose another attack"):
+      row.attack(other, row.victim.knowledge(row.attack), 0)
   assert seen == []
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5, True, "0"])
-def test_seeds_are_checked(seed):
+def test_seeds_are_checked(row, seed):
   with pytest.raises(InputError, match="seed is"):
-    ATTACKS["distillation"].attack(oracle(), pool(), seed)
+    run(row, seed)
 
 
-def test_an_empty_pool_and_one_of_another_size():
-  attack = ATTACKS["distillation"].attack
-  with pytest.raises(InputError, match="empty"):
-    attack(oracle(), pool(0), 0)
-  with pytest.raises(InputError, match="shape"):
-    attack(oracle(), Examples(np.zeros((30, 9, 8, 1), np.uint8)), 0)
+@pytest.mark.parametrize("knowledge", [None, Examples(np.zeros((3, 6)))])
+def test_knowledge_is_checked(row, knowledge):
+  with pytest.raises(InputError, match="knowledge is"):
+    row.attack(oracle(row), knowledge, 0)
 
 
-def test_every_access_level_trains_and_teaches():
-  """With all of the pool asked, fidelity is far above chance at each level."""
-  attack = learning(Distillation(), steps=150, batch_size=30, augment=None,
-                    network=linear_network, optimizer=functools.partial(
-                        keras.optimizers.Adam, 0.05))
-  images = pool(400, seed=1)
-  truth = victim(images.images).argmax(axis=1)
-  for access in Access:
-    k = 2 if access is Access.TOP_K else None
-    one = Oracle(victim, outputs="logits", input_shape=SHAPE, k=k,
-                 num_classes=CLASSES, access=access, ledger=Ledger(200))
-    surrogate = attack(one, images, 0, Surroundings(
-        compile_options=devices.compile_options())).surrogate
-    guess = surrogate.predict(images.images, verbose=0).argmax(axis=1)
-    assert (guess == truth).mean() > 0.75, access
-
-
-def linear_network(input_shape, num_classes, value_range, seed):
-  del value_range
-  image = keras.Input(input_shape)
-  x = keras.layers.Rescaling(1 / 255)(image)
-  return keras.Model(image, keras.layers.Dense(
-      num_classes, kernel_initializer=keras.initializers.GlorotUniform(seed))(
-          keras.layers.Flatten()(x)))
-
-
-def spied_batches(monkeypatch, attack, **kwargs):
-  """What an attack hands to `batches.by_step`, training by training."""
+def test_only_baselines_get_labels_and_none_gets_them_with_the_pool(
+    row, monkeypatch):
   handed = []
-  real = batches.by_step
 
-  def spy(entries, steps, batch_size, seed, unlabeled, unlabeled_batch_size,
-          **options):
-    handed.append({**entries, "steps": steps, "unlabeled": unlabeled})
-    return real(entries, steps, batch_size, seed, unlabeled,
-                unlabeled_batch_size, **options)
+  def spy(self, oracle, knowledge, rng, runtime):
+    handed.append(knowledge)
+    raise StopIteration
 
-  monkeypatch.setattr(batches, "by_step", spy)
-  run(attack, **kwargs)
-  return handed
-
-
-def rows(images):
-  return {image.tobytes() for image in images}
+  monkeypatch.setattr(type(row.attack), "run", spy)
+  labels = np.zeros(learning_attacks.POOL, np.int32)
+  knowledge = dataclasses.replace(
+      row.victim.knowledge(row.attack), pool_labels=labels)
+  with pytest.raises(StopIteration):
+    row.attack(oracle(row), knowledge, 0)
+  assert handed[0].pool is None or handed[0].pool.labels is None
+  assert (handed[0].pool_labels is not None) == row.attack.reads_labels
 
 
-@pytest.mark.parametrize("name", ["rotation", "mixmatch"])
-def test_unlabelled_images_are_those_that_were_not_asked_about(
-    monkeypatch, name):
-  seen = []
-  (one,) = spied_batches(monkeypatch, ATTACKS[name].attack, seen=seen)
-  assert rows(one["labeled"]) == rows(np.concatenate(seen))
-  assert len(one["unlabeled"]) == POOL - BUDGET
-  assert rows(one["unlabeled"]) == (
-      rows(pool().images) - rows(one["labeled"]))
-  (plain,) = spied_batches(monkeypatch, ATTACKS["distillation"].attack)
-  assert not len(plain["unlabeled"])
+def test_an_attack_without_a_data_sheet_is_no_attack():
+  with pytest.raises(TypeError, match="lacks the class attribute 'space'"):
 
+    class Incomplete(Attack):
+      needs = (Label(),)
 
-def test_random_choices_are_distinct_and_nested():
-  uniform = np.full((POOL, CLASSES), 1 / CLASSES)
-  few, many = (Random()(uniform, np.zeros((POOL, 0)), n,
-                        np.random.default_rng(5)) for n in (10, 30))
-  assert len(set(many.tolist())) == 30
-  np.testing.assert_array_equal(few, many[:10])
-
-
-@pytest.mark.parametrize("field, value", [
-    ("steps", 0), ("batch_size", -1), ("query_batch_size", 2.5),
-    ("objective", "distillation"), ("network", None), ("optimizer", "sgd")])
-def test_settings_are_checked(field, value):
-  with pytest.raises(InputError, match=f"Learning.{field}"):
-    dataclasses.replace(ATTACKS["distillation"].attack, **{field: value})
+      def run(self, oracle, knowledge, rng, runtime):
+        del oracle, knowledge, rng, runtime

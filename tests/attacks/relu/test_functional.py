@@ -21,12 +21,10 @@ from fixtures.two_layer_networks import (
 )
 from wsl_extraction.attacks.attack import Status
 from wsl_extraction.attacks.relu.functional import Functional
-from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import response_store
-from wsl_extraction.oracle.outputs import VictimMismatch
 from wsl_extraction.oracle.response import NotRevealed
-from wsl_extraction.oracle.reveals import Access
+from wsl_extraction.oracle.response_store import ResponseStore
+from wsl_extraction.oracle.reveals import Logits
 
 # jax computes in single precision unless told otherwise.
 EXACT = 1e-10 if keras.backend.backend() != "jax" else 1e-5
@@ -84,10 +82,10 @@ DEGENERATE = {
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_victims(name):
   victim, units = DEGENERATE[name]
-  found = extract(make_oracle(victim))
-  assert found.status is Status.DONE, found.notes["missing"]
-  assert found.notes["hidden_units"] == units
-  assert error(found, victim) < EXACT
+  extraction = extract(make_oracle(victim))
+  assert extraction.status is Status.DONE, extraction.missing
+  assert extraction.figure("hidden_units") == units
+  assert error(extraction, victim) < EXACT
 
 
 @pytest.mark.parametrize("d, h, c", [
@@ -95,39 +93,39 @@ def test_degenerate_victims(name):
 @pytest.mark.parametrize("seed", range(3))
 def test_shapes(d, h, c, seed):
   victim = function(*weights(d, h, c, seed))
-  found = extract(make_oracle(victim, d, c), seed)
-  assert found.status is Status.DONE, found.notes["missing"]
-  assert found.notes["hidden_units"] == h
-  assert error(found, victim, d) < EXACT
+  extraction = extract(make_oracle(victim, d, c), seed)
+  assert extraction.status is Status.DONE, extraction.missing
+  assert extraction.figure("hidden_units") == h
+  assert error(extraction, victim, d) < EXACT
 
 
 def test_the_surrogate_is_the_victim_in_canonical_order():
   """Unit normals, by size of effect; computed here from the true weights."""
   made = weights()
-  found = extract(make_oracle(function(*made)))
+  extraction = extract(make_oracle(function(*made)))
   length = np.linalg.norm(made[0], axis=0)
   outer = made[2] * length[:, None]
   order = np.argsort(-np.linalg.norm(outer, axis=1))
   expected = [(made[0] / length)[:, order], (made[1] / length)[order],
               outer[order], made[3]]
   for given, true in zip(
-      found.surrogate.get_weights(), expected, strict=True):
+      extraction.surrogate.get_weights(), expected, strict=True):
     np.testing.assert_allclose(given, true, atol=1e3 * EXACT)
-  assert found.notes["signs_integral"]
-  assert found.notes["signs_from_integers"] < 1e-3
-  assert found.notes["remainder"] < 1e-5
-  assert found.notes["held_out_error"] <= found.notes["tolerance"]
+  assert extraction.figure("signs_integral")
+  assert extraction.figure("signs_from_integers") < 1e-3
+  assert extraction.figure("remainder") < 1e-5
+  assert extraction.figure("held_out_error") <= extraction.figure("tolerance")
 
 
 def test_queries_are_near_the_number_of_unknowns():
   made = weights(100, 16, 10)
   oracle = make_oracle(function(*made), 100, 10)
-  found = extract(oracle)
-  assert found.status is Status.DONE
-  assert found.queries == oracle.ledger.spent
+  extraction = extract(oracle)
+  assert extraction.status is Status.DONE
   bound = 100 * 16 / 10 + 16 + 1
-  assert found.notes["bound"] == bound
-  assert found.notes["queries_per_bound"] == found.queries / bound < 2.6
+  assert extraction.figure("bound") == bound
+  assert extraction.figure("queries_per_bound") == (
+      oracle.ledger.rows / bound) < 2.6
 
 
 def depth_three(images):
@@ -160,63 +158,71 @@ def needle(images):
     "victim", [depth_three, smooth, hidden_noise, needle])
 @pytest.mark.parametrize("seed", range(2))
 def test_other_victims_are_never_done(victim, seed):
-  found = extract(make_oracle(victim, budget=2_000), seed, attempts=2)
-  assert found.status is Status.INCOMPLETE
-  assert found.notes["missing"]
+  extraction = extract(make_oracle(victim, budget=2_000), seed, attempts=2)
+  assert extraction.status is Status.INCOMPLETE
+  assert extraction.missing
 
 
 def test_noise_is_named():
   rng = np.random.default_rng(3)
   plain = function(*weights())
-  found = extract(make_oracle(
+  extraction = extract(make_oracle(
       lambda x: plain(x) + 1e-3 * rng.standard_normal((len(x), C))))
-  assert found.status is Status.INCOMPLETE
-  assert "not deterministic" in found.notes["missing"]
+  assert extraction.status is Status.INCOMPLETE
+  assert "not deterministic" in extraction.missing
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_answers_that_are_no_numbers(value):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_no_numbers_are_never_done(value):
   plain = function(*weights())
   oracle = make_oracle(lambda x: np.where(
-      np.arange(C) == 1, value, plain(x)))
-  with pytest.raises(VictimMismatch, match="NaN or infinity"):
-    extract(oracle)
-  assert oracle.ledger.spent == 0
+      np.arange(C) == 1, value, plain(x)), budget=2_000)
+  extraction = extract(oracle)
+  assert extraction.status is Status.INCOMPLETE
+  assert "no finite numbers" in extraction.missing
 
 
-@pytest.mark.parametrize("access", [
-    Access.LABEL, Access.LABEL_SCORE, Access.TOP_K])
-def test_too_little_access_is_refused_before_the_first_query(access):
+@pytest.mark.parametrize("reveal", ["label", "label_score", "top_k:2"])
+def test_too_little_is_refused_before_the_first_query(reveal):
   seen = []
-  k = 2 if access is Access.TOP_K else None
-  with pytest.raises(NotRevealed, match="needs access scores"):
-    extract(make_oracle(seen.append, access=access, k=k))
+  with pytest.raises(NotRevealed, match="which needs 'scores'"):
+    extract(make_oracle(seen.append, reveal=reveal))
   assert not seen
+
+
+def test_an_oracle_of_bounded_inputs_is_asked_in_a_box_or_not_at_all():
+  seen = []
+  with pytest.raises(InputError, match=r"set Functional\.box to True"):
+    extract(make_oracle(seen.append, bounded=True))
+  assert not seen
+  oracle = make_oracle(function(*weights()), bounded=True, budget=500)
+  extract(oracle, box=True, attempts=1)
+  assert oracle.ledger.rows
 
 
 def test_scores():
   victim = function(*weights())
-  found = extract(make_oracle(victim, access=Access.SCORES))
-  assert found.status is Status.DONE, found.notes["missing"]
+  extraction = extract(make_oracle(victim, reveal="scores"))
+  assert extraction.status is Status.DONE, extraction.missing
 
   def centred(images):
     return victim(images) - victim(images)[:, :1]
-  assert error(found, centred, wide=1.0) < max(EXACT, 1e-8)
+  assert error(extraction, centred, wide=1.0) < max(EXACT, 1e-8)
 
 
 def test_scores_of_two_classes_are_one_output():
   victim = function(*weights(c=2))
-  found = extract(make_oracle(victim, c=2, access=Access.SCORES))
-  assert found.status is Status.DONE or found.notes["missing"]
-  if found.status is Status.DONE:
-    assert error(found, lambda x: victim(x) - victim(x)[:, :1],
+  extraction = extract(make_oracle(victim, c=2, reveal="scores"))
+  assert extraction.status is Status.DONE or extraction.missing
+  if extraction.status is Status.DONE:
+    assert error(extraction, lambda x: victim(x) - victim(x)[:, :1],
                  wide=1.0) < 1e-6
 
 
 def test_the_score_of_a_single_class_is_refused():
   with pytest.raises(InputError, match="always 1"):
     extract(make_oracle(lambda x: np.ones((len(x), 1)), c=1,
-                        outputs="probabilities", access=Access.SCORES))
+                        quantity="probabilities", reveal="scores"))
 
 
 @pytest.mark.parametrize("kwargs, limit", [
@@ -224,10 +230,10 @@ def test_the_score_of_a_single_class_is_refused():
     ({"decimals": 4}, 1e-4), ({"decimals": 2}, 1e-2)])
 def test_imprecise_answers(kwargs, limit):
   victim = function(*weights())
-  found = extract(make_oracle(victim, **kwargs))
-  assert found.status is Status.DONE, found.notes["missing"]
-  assert error(found, victim) < limit
-  assert found.notes["tolerance"] > 1e-9
+  extraction = extract(make_oracle(victim, **kwargs))
+  assert extraction.status is Status.DONE, extraction.missing
+  assert error(extraction, victim) < limit
+  assert extraction.figure("tolerance") > 1e-9
 
 
 def test_in_a_box_no_query_leaves_it():
@@ -238,34 +244,36 @@ def test_in_a_box_no_query_leaves_it():
   def watched(x):
     seen.append(np.abs(x).max())
     return victim(x)
-  found = extract(make_oracle(watched), box=True, attempts=1)
+  extraction = extract(make_oracle(watched), box=True, attempts=1)
   assert max(seen) <= 1
-  assert found.notes["domain"] == "inputs from -1 to 1"
-  if found.status is Status.DONE:
-    assert error(found, victim, wide=1.0) < max(1e-8, EXACT)
+  assert extraction.figure("domain") == "inputs from -1 to 1"
+  if extraction.status is Status.DONE:
+    assert error(extraction, victim, wide=1.0) < max(1e-8, EXACT)
 
 
 def test_same_seed_same_result_other_seed_another():
-  first, again, other = (
+  first, second, other = (
       extract(make_oracle(function(*weights())), seed) for seed in (3, 3, 4))
-  assert first.notes == again.notes != other.notes
+  assert first.figures == second.figures != other.figures
   for a, b in zip(first.surrogate.get_weights(),
-                  again.surrogate.get_weights(), strict=True):
+                  second.surrogate.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
 def test_budgets_are_kept_and_one_row_less_is_not_enough():
   victim = function(*weights())
-  needed = extract(make_oracle(victim)).queries
+  unlimited = make_oracle(victim)
+  extract(unlimited)
+  needed = unlimited.ledger.rows
   assert extract(make_oracle(victim, budget=needed)).status is Status.DONE
   errors = []
   for budget in (1, 20, 60, 150, 200, needed - 30, needed - 1):
     oracle = make_oracle(victim, budget=budget)
-    found = extract(oracle)
-    assert found.status is Status.INCOMPLETE
-    assert "budget" in found.notes["missing"]
-    assert found.queries == oracle.ledger.spent <= budget
-    errors.append(error(found, victim))
+    extraction = extract(oracle)
+    assert extraction.status is Status.INCOMPLETE
+    assert "budget" in extraction.missing
+    assert oracle.ledger.rows <= budget
+    errors.append(error(extraction, victim))
   # All but the fresh rows were had.
   assert errors[-1] < EXACT < errors[0]
 
@@ -277,35 +285,31 @@ def test_a_rerun_pays_no_row_twice(tmp_path):
   def victim(x):
     rows.append(len(x))
     return plain(x)
-  identity = {"access": "logits", "k": None, "num_classes": C}
-  straight = extract(make_oracle(plain))
+  once = make_oracle(plain)
+  straight = extract(once)
   for budget in (170, None):
-    with response_store.ResponseStore(
-      tmp_path / "r.sqlite", identity, "float64"
-    ) as store:
-      oracle = make_oracle(
-        victim, ledger=response_store.resumed_ledger(budget, store)
-      )
-      found = extract(response_store.recorded(
-          oracle, store, lambda x: Examples(x).keys))
-  assert found.status is Status.DONE
+    with ResponseStore(tmp_path / "r.sqlite", Logits(), C, {},
+                       "float64") as store:
+      oracle = make_oracle(victim, budget=budget, store=store)
+      extraction = extract(oracle)
+  assert extraction.status is Status.DONE
   # Fewer by the row that is asked twice to see whether answers repeat.
-  assert sum(rows) == oracle.ledger.spent
-  assert straight.queries - 3 <= sum(rows) <= straight.queries
-  for a, b in zip(found.surrogate.get_weights(),
+  assert sum(rows) == oracle.ledger.rows
+  assert once.ledger.rows - 3 <= sum(rows) <= once.ledger.rows
+  for a, b in zip(extraction.surrogate.get_weights(),
                   straight.surrogate.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
-def test_progress_names_what_is_done():
-  told = []
-  found = extract(make_oracle(function(*weights())),
-                  progress=lambda stage, rows: told.append((stage, rows)))
-  stages = list(dict.fromkeys(stage for stage, _ in told))
-  assert [re.sub(" .*", "", stage) for stage in stages] == [
+def test_progress_names_the_stages():
+  shown = []
+  oracle = make_oracle(function(*weights()))
+  extract(oracle, stage=lambda name, rows: shown.append((name, rows)))
+  stages = list(dict.fromkeys(name for name, _ in shown))
+  assert [re.sub(" .*", "", name) for name in stages] == [
       "measuring", "searching", "measuring", "checking"]
-  counts = [count for _, count in told]
-  assert counts == sorted(counts) and counts[-1] == found.queries
+  counts = [count for _, count in shown]
+  assert counts == sorted(counts) and counts[-1] == oracle.ledger.rows
 
 
 @pytest.mark.parametrize("field, value", [
@@ -323,11 +327,11 @@ def test_small_batches_change_nothing():
   def watched(x):
     sizes.append(len(x))
     return victim(x)
-  found = extract(make_oracle(watched), query_batch_size=7)
-  assert max(sizes) <= 7 and found.status is Status.DONE
-  assert error(found, victim) < EXACT
-  assert found.notes["hidden_units"] == H
-  assert found.notes["bound"] == D * H / C + H + 1
+  extraction = extract(make_oracle(watched), query_batch_size=7)
+  assert max(sizes) <= 7 and extraction.status is Status.DONE
+  assert error(extraction, victim) < EXACT
+  assert extraction.figure("hidden_units") == H
+  assert extraction.figure("bound") == D * H / C + H + 1
 
 
 def test_units_far_off_do_not_spoil_what_is_near():
@@ -339,7 +343,7 @@ def test_units_far_off_do_not_spoil_what_is_near():
   hidden_bias[:4] = -0.1
   outer[:4] *= 1e-5 * rng.uniform(0.2, 1, (4, 1))
   victim = function(hidden, hidden_bias, outer, outer_bias)
-  found = extract(make_oracle(victim))
-  assert found.status is Status.DONE
-  assert error(found, victim) < (
+  extraction = extract(make_oracle(victim))
+  assert extraction.status is Status.DONE
+  assert error(extraction, victim) < (
       5e-12 if keras.backend.backend() != "jax" else EXACT)

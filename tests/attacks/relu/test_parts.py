@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -15,16 +13,9 @@ from wsl_extraction.attacks.relu import jacobians, signs
 from wsl_extraction.attacks.relu.line_search import LineSearch, TooManyKinks
 from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.attacks.relu.region import Region
-from wsl_extraction.data.datasets import Dataset
-from wsl_extraction.data.examples import Examples
-from wsl_extraction.data.split import Split
-from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
-from wsl_extraction.report import progress, run_table
-from wsl_extraction.victims.perceptron import Perceptron
-from wsl_extraction.victims.victim import Surroundings
 
 
 def random_network(h=6, d=5, k=3, seed=0):
@@ -177,89 +168,3 @@ def test_a_keras_network_of_given_weights():
   np.testing.assert_allclose(affine.predict_on_batch(images),
                              x @ linear + constant,
                              atol=1e-12 if exact else 1e-4)
-
-
-@pytest.fixture
-def dataset():
-  from sklearn.datasets import load_digits
-  digits = load_digits()
-  images = (digits.images * 15).astype(np.uint8)[..., None]
-  return Dataset("d", Examples(images, digits.target.astype(np.int32)), None,
-                 tuple("0123456789"), (0.0, 255.0))
-
-
-def test_a_perceptron_learns_and_is_found_again(tmp_path, dataset):
-  parts = Split(private=300, pool=20, test=200)(dataset)
-  made = Perceptron(hidden=24, max_iter=150)
-  first, again = (made(dataset, parts, Surroundings(tmp_path))
-                  for _ in range(2))
-  logits = first.predict(parts.test.rows)
-  assert logits.dtype == np.float64
-  assert (logits.argmax(1) == parts.test.labels).mean() > 0.8
-  np.testing.assert_array_equal(logits, again.predict(parts.test.rows))
-  assert first.fingerprint == again.fingerprint
-  assert len(list((tmp_path / "victims").glob("*.npz"))) == 1
-  single = Perceptron(hidden=24, max_iter=150, dtype="float32")(
-      dataset, parts, Surroundings(tmp_path))
-  assert single.fingerprint != first.fingerprint
-  assert single.predict(parts.test.rows).dtype == np.float32
-  np.testing.assert_allclose(single.predict(parts.test.rows), logits,
-                             atol=1e-3)
-
-
-def test_a_perceptron_agrees_with_scikit_learn(tmp_path, dataset):
-  from sklearn.neural_network import MLPClassifier
-  parts = Split(private=300, pool=20, test=200)(dataset)
-  victim = Perceptron(hidden=8, max_iter=3000, alpha=0.1)(
-      dataset, parts, Surroundings(tmp_path))
-  x = parts.private.rows.reshape(300, -1) / 255
-  model = MLPClassifier((8,), alpha=0.1, max_iter=3000, random_state=0).fit(
-      x, parts.private.labels)
-  logits = victim.predict(parts.test.rows)
-  shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-  np.testing.assert_allclose(
-      shares, model.predict_proba(parts.test.rows.reshape(200, -1) / 255),
-      atol=1e-9)
-
-
-def test_random_perceptrons_need_no_examples(tmp_path, dataset):
-  parts = Split(private=0, pool=20, test=20)(dataset)
-  one, other = (Perceptron(trained=False, seed=seed)(
-      dataset, parts, Surroundings(tmp_path)) for seed in (0, 1))
-  assert one.fingerprint != other.fingerprint
-  assert one.predict(parts.pool.rows).shape == (20, 10)
-  with pytest.raises(InputError, match="private part of 0"):
-    Perceptron()(dataset, parts, Surroundings(tmp_path))
-
-
-@pytest.mark.parametrize("field, value", [
-    ("hidden", 0), ("max_iter", True), ("dtype", "float16")])
-def test_settings_of_perceptrons(field, value):
-  with pytest.raises(InputError, match=f"Perceptron.{field}"):
-    Perceptron(**{field: value})
-
-
-def test_stages_are_lines():
-  import io
-  stream, now = io.StringIO(), iter([0.0, 1.0, 2.0, 8.0])
-  shown = progress.Stages(stream, clock=lambda: next(now))
-  for stage, rows in (("a", 1), ("a", 2), ("b", 3), ("b", 4)):
-    shown(stage, rows)
-  assert stream.getvalue() == "a  1 rows\nb  3 rows\nb  4 rows\n"
-
-
-def test_a_table_shows_the_certificate():
-  notes = {"bound": 237.8, "queries_per_bound": 2.334, "hidden_units": 32,
-           "held_out_rows": 24, "held_out_error": 5.4e-14, "missing": ""}
-  text = run_table.result_table({"notes": json.loads(json.dumps(notes))})
-  assert "238 queries by counting unknowns; 2.33 of it" in text
-  assert "5.4e-14 of the largest output, on 24 fresh rows" in text
-  assert "missing" not in text
-  assert "missing    two units" in run_table.result_table(
-      {"notes": notes | {"missing": "two units"}})
-  proof = {"least": 9.3e-13, "most": 1.1e-10, "seconds": 0.1}
-  assert (
-    "proved     logits differ by at most 1.1e-10"
-    in run_table.result_table({"proof": proof})
-  )
-  assert "proved" not in run_table.result_table({"proof": None})

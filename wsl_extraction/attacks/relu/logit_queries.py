@@ -49,7 +49,7 @@ class LogitQueries:
     self._points, self._outputs = [], []
 
   def __call__(self, points: np.ndarray, keep: bool = True) -> np.ndarray:
-    """Outputs float64 [n, K]; NaN where a score is too small to be told.
+    """Outputs float64 [n, K]; NaN where a logit is infinite or a score too small.
 
     Args:
       points: float64 [n, d].
@@ -85,7 +85,7 @@ class LogitQueries:
       self.noise = max(self.noise, float(np.finfo(values.dtype).eps))
     values = values.astype(np.float64)
     if self.logits:
-      return values
+      return np.where(np.isfinite(values), values, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
       logs = np.where(values > 1e-290, np.log(values), np.nan)
     return logs[:, 1:] - logs[:, :1]

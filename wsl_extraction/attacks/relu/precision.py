@@ -72,7 +72,9 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
   points = starts[:, None] + np.arange(3)[:, None] * step[:, None]
   given = answers(np.concatenate([points.reshape(-1, d), points[0]]))
   if not np.isfinite(given).all():
-    return Precision(np.inf, "scores of the data vanish; ask for logits")
+    return Precision(np.inf, (
+        "answers to the data are no finite numbers; mend the victim"
+        if answers.logits else "scores of the data vanish; ask for logits"))
   size = float(np.abs(given).max()) or 1.0
   again = np.abs(given[9:] - given[:3]).max()
   if again:
