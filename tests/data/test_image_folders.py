@@ -124,7 +124,7 @@ def test_images_are_turned_upright(tmp_path):
   Image.fromarray(array).save(tmp_path / "a" / "x.png", exif=exif)
   Image.fromarray(np.rot90(array, -1).copy()).save(tmp_path / "b" / "y.png")
   dataset = datasets.load(str(tmp_path))
-  assert dataset.input_shape == (6, 4, 3)
+  assert dataset.space.shape == (6, 4, 3)
   np.testing.assert_array_equal(*dataset.train.rows)
 
 
@@ -134,7 +134,7 @@ def test_sizes_that_differ_need_image_size(tmp_path):
   with refused("a/0.png", "6x6", "b/0.png", "20x10", "image_size"):
     datasets.load(str(tmp_path))
   dataset = datasets.load(str(tmp_path), image_size=8)
-  assert dataset.input_shape == (8, 8, 3)
+  assert dataset.space.shape == (8, 8, 3)
 
 
 def test_resizing_keeps_the_centre():

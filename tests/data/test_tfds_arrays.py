@@ -37,7 +37,7 @@ def test_prepared_data_set(prepared):
   np.testing.assert_array_equal(dataset.test.rows, pixels(4, seed=1))
   np.testing.assert_array_equal(dataset.test.labels, [0, 1, 2, 0])
   assert dataset.class_names == ("ant", "bee", "cat")
-  assert dataset.value_range == (0, 255)
+  assert dataset.space.value_range == (0, 255)
 
 
 def test_prepared_data_set_by_version_folder_and_variable(
@@ -213,7 +213,7 @@ def test_cache_is_not_used_for_other_files_or_sizes(prepared, monkeypatch):
   monkeypatch.setattr(cache, "_SLOW_SECONDS", 0.0)
   datasets.load("cifar10", str(prepared))
   assert datasets.load(
-      "cifar10", str(prepared), image_size=8).input_shape == (8, 8, 3)
+      "cifar10", str(prepared), image_size=8).space.shape == (8, 8, 3)
   path = prepared / "cifar10" / "3.0.2"
   path /= "cifar10-train.array_record-00000-of-00001"
   records = [example(*r) for r in records_of(pixels(9, seed=5))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
@@ -143,8 +144,8 @@ class Attack(abc.ABC):
 
   @property
   def name(self) -> str:
-    """What reports call it."""
-    return type(self).__name__.lower()
+    """The words that reports use; of the class's name by default."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(self).__name__).lower()
 
   @property
   def reads_labels(self) -> bool:

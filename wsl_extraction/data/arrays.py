@@ -11,6 +11,7 @@ import numpy as np
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Vectors
 
 _MOST_CLASSES = 100_000
 
@@ -48,9 +49,9 @@ def read_npz(path: str) -> Dataset:
 
   It holds `x` and `y`, or `x_train` and `y_train` with or without `x_test` and
   `y_test`. Images are `[n, h, w, c]` or `[n, h, w]`, integers in 0..255
-  (becoming uint8) or floats in 0..1 (becoming float32); labels are integers
-  `[n]` or `[n, 1]`, and the largest decides the number of classes. Nothing is
-  unpickled.
+  (becoming uint8) or floats in 0..1 (becoming float32); vectors are `[n, d]`,
+  finite numbers of any size. Labels are integers `[n]` or `[n, 1]`, and the
+  largest decides the number of classes. Nothing is unpickled.
 
   Args:
     path: The file.
@@ -69,8 +70,10 @@ def read_npz(path: str) -> Dataset:
     _check_alike(train.rows, test.rows, where)
   parts = [train] if test is None else [train, test]
   largest = max(int(part.labels.max()) for part in parts)
-  value_range = (0, 255) if train.rows.dtype == np.uint8 else (0, 1)
   names = tuple(map(str, range(largest + 1)))
+  if train.rows.ndim == 2:
+    return Dataset(path, train, test, names, Vectors(train.rows.shape[1]))
+  value_range = (0, 255) if train.rows.dtype == np.uint8 else (0, 1)
   return image_dataset(path, train, test, names, value_range)
 
 
@@ -130,13 +133,26 @@ def _examples(
       raise InputError(
           f"{where} has no array {key}; it has {', '.join(arrays)}: save images"
           " and labels together")
-  pixels = _checked_images(arrays[x], f"array {x} in {where}")
+  check = _checked_vectors if arrays[x].ndim == 2 else _checked_images
+  rows = check(arrays[x], f"array {x} in {where}")
   labels = _checked_labels(arrays[y], f"array {y} in {where}")
-  if len(pixels) != len(labels):
+  if len(rows) != len(labels):
     raise InputError(
-        f"{where} has {len(pixels)} images in {x} and {len(labels)} labels in"
-        f" {y}; give one label for each image")
-  return Examples(pixels, labels)
+        f"{where} has {len(rows)} rows in {x} and {len(labels)} labels in"
+        f" {y}; give one label for each row")
+  return Examples(rows, labels)
+
+
+def _checked_vectors(array: np.ndarray, where: str) -> np.ndarray:
+  if 0 in array.shape or array.dtype.kind not in "iuf":
+    raise InputError(
+        f"{where} has shape {list(array.shape)} and holds {array.dtype}; give"
+        " vectors of numbers as [n, d], at least one")
+  finite = np.isfinite(array).all(axis=1)
+  if not finite.all():
+    raise InputError(f"{where} holds NaN or infinity in row"
+                     f" {int(np.argmin(finite))}; remove it")
+  return array
 
 
 def _checked_images(array: np.ndarray, where: str) -> np.ndarray:
@@ -145,7 +161,7 @@ def _checked_images(array: np.ndarray, where: str) -> np.ndarray:
   if array.ndim != 4 or 0 in array.shape:
     raise InputError(
         f"{where} has shape {list(array.shape)}; give images as [n, h, w, c] or"
-        " [n, h, w], at least one")
+        " [n, h, w], vectors as [n, d], at least one")
   if array.shape[1] in (1, 3, 4) and array.shape[3] > 4:
     raise InputError(
         f"{where} has shape {list(array.shape)}, channels first; give it as"

@@ -11,6 +11,7 @@ from wsl_extraction.data import lazy_datasets as streamed_sets
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Images
 
 
 def load(
@@ -81,6 +82,11 @@ def _read(name: str, data_dir: str | None, image_size: int | None) -> Dataset:
 
 
 def _resized(dataset: Dataset, image_size: int | None) -> Dataset:
+  if image_size is None:
+    return dataset
+  if not isinstance(dataset.space, Images):
+    raise InputError(f"data set {decode.printable(dataset.name)} holds vectors,"
+                     " which have no image_size; leave it out")
   train, test = (
       None if part is None else Examples(
           decode.resize_arrays(part.rows, image_size), part.labels)

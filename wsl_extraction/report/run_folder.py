@@ -268,26 +268,27 @@ def json_text(content: Any, indent: int | None = None) -> str:
     TypeError: Something in it has no form in JSON.
   """
   return json.dumps(
-      _plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+      plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+  """The content of JSON as Python reads it back; see `json_text`."""
   match value:
     case enum.Enum():
       return value.name.lower()
     case dict():
-      return {str(key): _plain(held) for key, held in value.items()}
+      return {str(key): plain(held) for key, held in value.items()}
     case list() | tuple():
-      return [_plain(held) for held in value]
+      return [plain(held) for held in value]
     case np.ndarray() | np.generic():
-      return _plain(value.tolist())
+      return plain(value.tolist())
     case float():
       return _rounded(value)
     case os.PathLike():
       return os.fspath(value)
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     return {
-        field.name: _plain(getattr(value, field.name))
+        field.name: plain(getattr(value, field.name))
         for field in dataclasses.fields(value)}
   return value
 

@@ -36,7 +36,8 @@ _DEFAULTS = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # Torch's threads wait for each other at the end of every operation, by GNU
     # OpenMP's default in a loop of 300,000 rounds. Where other programs use the
-    # cores too, that costs most of the speed (benchmarks/student_fit.py).
+    # cores too, that costs most of the speed (benchmarks/student_fit.py). It
+    # would overrule OMP_WAIT_POLICY.
     "GOMP_SPINCOUNT": "10000",
     # Warnings and errors, no information, which it gives in mid-training too.
     "TF_CPP_MIN_LOG_LEVEL": "1",
@@ -48,7 +49,8 @@ _SILENT = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") != "0"
 def set_environment_defaults() -> None:
   """Sets what helps on CPUs, unless the user has set it."""
   for name, value in _DEFAULTS.items():
-    os.environ.setdefault(name, value)
+    if name != "GOMP_SPINCOUNT" or "OMP_WAIT_POLICY" not in os.environ:
+      os.environ.setdefault(name, value)
 
 
 def check_backend() -> None:
@@ -93,7 +95,7 @@ def start_backend() -> None:
   check_backend()
   if _SILENT:
     # Keras on another backend imports TensorFlow to save or load a model.
-    sys.meta_path.insert(0, silence_logs.SilentImport())
+    silence_logs.SilentImport.install()
     # It warns of each model that is new, of which rounds have one each.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
   with (

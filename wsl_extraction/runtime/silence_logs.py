@@ -20,6 +20,12 @@ class SilentImport(importlib.abc.MetaPathFinder):
   def __init__(self):
     self._is_asking = False
 
+  @classmethod
+  def install(cls) -> None:
+    """Puts one into Python's import system, if there is none yet."""
+    if not any(isinstance(one, cls) for one in sys.meta_path):
+      sys.meta_path.insert(0, cls())
+
   def find_spec(self, fullname, path=None, target=None):
     if fullname != "tensorflow" or self._is_asking:
       return None

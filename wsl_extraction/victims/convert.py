@@ -77,7 +77,7 @@ def label_numbers(source: VictimSource, labels: np.ndarray) -> np.ndarray:
     classes = np.asarray(source.estimator.classes_)
     numbers = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
     if not (classes[numbers] == labels).all():
-      strange = labels[classes[numbers] != labels][0]
+      strange = labels[classes[numbers] != labels].tolist()[0]
       raise InputError(f"the test labels hold {strange!r}, which is no class "
                        "of the classifier; give labels of the same kind")
     return numbers.astype(np.int32)

@@ -18,7 +18,7 @@ from wsl_extraction.victims.victim import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Function(VictimSource):
   """Any Python function of an array, named in gin.
 
@@ -35,6 +35,7 @@ class Function(VictimSource):
   """
 
   function: Callable[[np.ndarray], np.ndarray]
+  _: dataclasses.KW_ONLY
   outputs: str = "probabilities"
   fingerprint: str = ""
   num_classes: int | None = None

@@ -25,7 +25,7 @@ from wsl_extraction.victims.victim import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class KerasFile(VictimSource):
   """A model saved in the `.keras` format.
 
@@ -38,6 +38,7 @@ class KerasFile(VictimSource):
   """
 
   path: str
+  _: dataclasses.KW_ONLY
   outputs: str = "logits"
   value_range: tuple[float, float] | None = None
   batch_size: int = 256
@@ -64,11 +65,12 @@ class KerasFile(VictimSource):
                    digest(content, self.outputs, self.value_range))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class KerasModel(VictimSource):
   """A Keras model that is at hand; its fields are those of `KerasFile`."""
 
   model: keras.Model
+  _: dataclasses.KW_ONLY
   outputs: str = "logits"
   value_range: tuple[float, float] | None = None
   batch_size: int = 256

@@ -19,7 +19,7 @@ from wsl_extraction.victims.victim import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sklearn(VictimSource):
   """A fitted classifier: with `predict_proba`, else `predict`.
 

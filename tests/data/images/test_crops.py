@@ -92,13 +92,13 @@ def test_whole_image_without_flip():
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
-    ({"area": (0.0, 1.0)}, "area=(0.0, 1.0)"),
+    ({"area": (0.0, 1.0)}, "area is (0.0, 1.0)"),
     ({"area": (0.5, 1.2)}, "at most 1"),
-    ({"area": 0.5}, "area=0.5"),
+    ({"area": 0.5}, "area is 0.5"),
     ({"ratio": (2.0, 1.0)}, "the smaller one first"),
-    ({"ratio": (1.0, float("nan"))}, "ratio=(1.0, nan)"),
-    ({"ratio": (1.0, float("inf"))}, "ratio=(1.0, inf)"),
-    ({"flip": 1}, "flip=1"),
+    ({"ratio": (1.0, float("nan"))}, "ratio is (1.0, nan)"),
+    ({"ratio": (1.0, float("inf"))}, "ratio is (1.0, inf)"),
+    ({"flip": 1}, "flip is 1"),
 ])
 def test_parameters_are_checked(wrong, words):
   with refused("InceptionCrop", words):

@@ -51,8 +51,8 @@ def expected(file, upright):
 def test_folder(folder):
   dataset = read(folder)
   assert dataset.class_names == ("n00000000", "n00000001")
-  assert dataset.input_shape == (SIDE, SIDE, 3)
-  assert dataset.value_range == (0, 255)
+  assert dataset.space.shape == (SIDE, SIDE, 3)
+  assert dataset.space.value_range == (0, 255)
   assert dataset.train.labels.tolist() == [0] * 6 + [1] * 6
   assert dataset.train.labels.dtype == np.int32
   assert len(dataset.test) == 4
@@ -110,7 +110,7 @@ def test_choosing_rows_reads_no_file(folder):
   part = dataset.train.take(np.array([4, 2])).unlabeled()
   assert len(part.keys) == 2 and dataset.fingerprint
   with refused("cannot read", "08.JPEG", "repair or remove it"):
-    np.asarray(part.images)
+    np.asarray(part.rows)
 
 
 def test_keys_tell_files_and_sides_apart(folder, records):

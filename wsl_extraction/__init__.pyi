@@ -1,0 +1,49 @@
+"""The names of `import wsl_extraction`, for editors and type checkers."""
+
+from wsl_extraction.api import (
+    Copy as Copy,
+    Stores as Stores,
+    extract as extract,
+)
+from wsl_extraction.attacks.attack import (
+    Attack as Attack,
+    Extraction as Extraction,
+    Knowledge as Knowledge,
+)
+from wsl_extraction.attacks.learning.learning import Learning as Learning
+from wsl_extraction.attacks.relu.functional import Functional as Functional
+from wsl_extraction.errors import InputError as InputError
+from wsl_extraction.objectives.distillation import (
+    Distillation as Distillation,
+    LogitMatching as LogitMatching,
+)
+from wsl_extraction.objectives.mixmatch import MixMatch as MixMatch
+from wsl_extraction.objectives.objective import Supervised as Supervised
+from wsl_extraction.objectives.rotation import Rotation as Rotation
+from wsl_extraction.oracle.defences import (
+    Defence as Defence,
+    Rounded as Rounded,
+)
+from wsl_extraction.oracle.ledger import (
+    Budget as Budget,
+    BudgetExceeded as BudgetExceeded,
+)
+from wsl_extraction.oracle.reveals import (
+    Label as Label,
+    LabelScore as LabelScore,
+    Logits as Logits,
+    Scores as Scores,
+    TopK as TopK,
+)
+from wsl_extraction.oracle.spaces import Images as Images, Vectors as Vectors
+from wsl_extraction.runtime.runtime import Runtime as Runtime
+from wsl_extraction.training.recipe import Recipe as Recipe
+from wsl_extraction.victims.function import Function as Function
+from wsl_extraction.victims.keras_file import (
+    KerasFile as KerasFile,
+    KerasModel as KerasModel,
+)
+from wsl_extraction.victims.perceptron import Perceptron as Perceptron
+from wsl_extraction.victims.sklearn_model import Sklearn as Sklearn
+
+__version__: str
