@@ -37,7 +37,7 @@ test-slow: .venv/installed  ## the tests that `make test` leaves out (minutes)
 test-benchmarks: .venv/installed  ## run each benchmark at its smallest size
 	$(BIN) -m pytest -m slow tests/test_benchmarks.py
 
-bench: .venv/installed  ## time it, into docs/results (idle machine, minutes)
+bench: .venv/installed  ## time it, into docs/speed (idle machine, minutes)
 	for name in student_fit labelling label_store tensorflow_cpu \
 	  rotation_step mixmatch_step k_center; \
 	  do $(BIN) benchmarks/$$name.py --write || exit 1; done

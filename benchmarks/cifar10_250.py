@@ -77,6 +77,7 @@ def main() -> None:
       turns[name] = lambda ask=ask: ask("train")
     timing.in_turns(turns, 1)
     rates = timing.in_turns(turns, args.rounds)
+  args.folder = "results"
   timing.publish(
       args, "CIFAR-10 at 250 queries", __doc__.strip(), _speed(args, rates),
       "The extraction itself is made for an accelerator, where it computes in "

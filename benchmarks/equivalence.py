@@ -120,6 +120,7 @@ def main() -> None:
       rows.append([f"{shape}, {name}", *(
           timing.spread(figures, ".3g") + "*" * (way in contest.unfinished)
           for way, figures in seconds.items())])
+  args.folder = "results"
   timing.publish(args, "Equality of ReLU networks", __doc__.strip(),
                  timing.table(header, rows))
 

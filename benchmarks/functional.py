@@ -238,6 +238,7 @@ def main() -> None:
   if absent:
     lists.insert(0, f"Not run, for want of --data_dir: {', '.join(absent)}.")
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  args.folder = "results"
   timing.publish(
       args, "Functionally equivalent extraction", __doc__.strip(),
       timing.table(

@@ -404,6 +404,7 @@ def main() -> None:
       limit="seconds for a run of the others")
   args.figures = "every seed from 0 up, as many as --rounds"
   short, full, versions = tables(args)
+  args.folder = "results"
   timing.publish(
       args, "Beside other functionally equivalent extractions",
       __doc__.strip(), short,

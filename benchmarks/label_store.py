@@ -1,16 +1,19 @@
-"""The label store at 200,000 rows of 1,000 scores in float16.
+"""The response store at 200,000 rows of 1,000 scores in float16.
 
-Written by `LabelStore.answer` in batches of 256, each one transaction that is
-on the disk when it returns; then read back with `LabelStore.read`, in order
-and at random, 256 rows at a time. The limit is a numpy memmap of the values
-alone, without keys, checksums or transactions, flushed once a round. A round
-is a part of the rows (all of them together make the file), and the file stays
-in the system's cache. Memory is the most that the process grows by in a round,
-looked up after each batch; the pages of the memmap's file count.
+Written in batches of 256, each charged by key in one transaction and answered
+in a second one, both on the disk when they return; then read back, in order and
+at random, 256 rows at a time. "charged by number" is the same store as it was
+before charges had keys: one transaction a batch, which adds a number of rows.
+The limit is a numpy memmap of the values alone, without keys, checksums or
+transactions, flushed once a round. A round is a part of the rows (all of them
+together make the file), and the file stays in the system's cache. Memory is the
+most that the process grows by in a round, looked up after each batch; the pages
+of the memmap's file count. `--rows=1281167` is ImageNet's size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import tempfile
 
@@ -20,7 +23,8 @@ import timing
 
 _BATCH, _CLASSES, _ROWS = 256, 1000, 200_000
 _MIB = 1 << 20
-_NAMES = ("numpy memmap", "LabelStore")
+_SCORES: list[np.ndarray] = []
+_NAMES = ("numpy memmap", "charged by number", "charged by key")
 
 
 class Rounds:
@@ -44,75 +48,95 @@ class Rounds:
     self._end()
 
 
-def _store(path: pathlib.Path, count: int):
-  """The store's functions to write and read rows, and their responses."""
-  from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.response import Response
+def _respond(rows: np.ndarray):
+  from wsl_extraction.oracle.response import Quantity, Response
+
+  if not len(_SCORES):
+    _SCORES.append(np.random.default_rng(0).dirichlet(
+        np.ones(_CLASSES), 4096).astype(np.float16))
+  return Response(_CLASSES, Quantity.PROBABILITIES,
+                  {"values": _SCORES[0][rows % 4096]})
+
+
+def _store(path: pathlib.Path, keys: list[bytes], by_key: bool):
+  """The store's functions to write and to read rows."""
   from wsl_extraction.oracle.response_store import ResponseStore
-  from wsl_extraction.oracle.reveals import Access
-  scores = np.random.default_rng(0).dirichlet(
-      np.ones(_CLASSES), 4096).astype(np.float16)
-  keys = [row.to_bytes(16, "little") for row in range(count)]
-  every = np.arange(_CLASSES, dtype=np.int32)
+  from wsl_extraction.oracle.reveals import Scores
 
-  def respond(rows: np.ndarray) -> Response:
-    values = scores[rows % len(scores)]
-    return Response(
-        Access.SCORES, np.broadcast_to(every, values.shape), values)
+  class ByNumber(ResponseStore):
+    """Keeps the number of rows beside their responses, and no keys."""
 
-  # An oracle that knows all answers: nothing but the store is measured.
-  oracle = Oracle(lambda rows: rows, outputs="probabilities", input_shape=(),
-                  num_classes=_CLASSES).relayed(respond)
-  store = ResponseStore(path, {
-      "access": "scores", "k": None, "num_classes": _CLASSES}, "float16")
+    def charge(self, keys, most=None, resends=False):
+      self._spent += len(keys)
+
+    @contextlib.contextmanager
+    def _transaction(self):
+      with super()._transaction():
+        yield
+        self._database.execute(
+            "INSERT INTO charges (rows, keys) VALUES (?, '')", (_BATCH,))
+
+  store = (ResponseStore if by_key else ByNumber)(
+      path, Scores(), _CLASSES, {}, "float16")
 
   def write(rows: np.ndarray) -> None:
-    store.answer(oracle, [keys[row] for row in rows], rows)
+    unknown = [keys[row] for row in rows]
+    store.charge(unknown)
+    store.write(unknown, _respond(rows))
 
   def read(rows: np.ndarray) -> np.ndarray:
     return store.read([keys[row] for row in rows]).values
 
-  return write, read, lambda rows: respond(rows).values
+  return write, read
 
 
 def _phases(folder: pathlib.Path, count: int, rounds: int):
   """What is measured in turns, phase by phase: its name and contestants."""
-  write, read, scores = _store(folder / "responses.sqlite", count)
+  keys = [row.to_bytes(16, "little") for row in range(count)]
+  stores = [_store(folder / f"{by_key}.sqlite", keys, by_key)
+            for by_key in (False, True)]
   plain = np.memmap(folder / "values.bin", np.float16, "w+",
                     shape=(count, _CLASSES))
 
   def store_plain(rows: np.ndarray) -> None:
-    plain[rows[0]:rows[-1] + 1] = scores(rows)
+    plain[rows[0]:rows[-1] + 1] = _respond(rows).values
 
   order = np.arange(count)
   shuffled = np.random.default_rng(1).permutation(count)
   yield "written", [Rounds(order, rounds, store_plain, plain.flush),
-                    Rounds(order, rounds, write)]
-  assert (read(shuffled[:_BATCH]) == scores(shuffled[:_BATCH])).all()
+                    *(Rounds(order, rounds, write) for write, _ in stores)]
+  for _, read in stores:
+    assert (read(shuffled[:_BATCH]) == _respond(
+        shuffled[:_BATCH]).values).all()
   for name, rows in (("read in order", order), ("read at random", shuffled)):
     yield name, [Rounds(rows, rounds, lambda part: plain[part].copy()),
-                 Rounds(rows, rounds, read)]
+                 *(Rounds(rows, rounds, read) for _, read in stores)]
 
 
 def main() -> None:
-  args = timing.arguments(__doc__, rounds=8)
-  count = 2000 if args.quick else _ROWS
+  args = timing.arguments(
+      __doc__, rounds=8, rows=f"how many rows; {_ROWS:,} by default")
+  count = 2000 if args.quick else int(args.rows or _ROWS)
   rows = []
   with tempfile.TemporaryDirectory(dir=timing.ROOT) as name:
     folder = pathlib.Path(name)
     for phase, contestants in _phases(folder, count, args.rounds):
       named = dict(zip(_NAMES, contestants, strict=True))
       rates = timing.in_turns(named, args.rounds)
-      ratio = timing.spread(rates[_NAMES[1]] / rates[_NAMES[0]], ".3f")
-      rows.append([phase, *(timing.spread(rates[n]) for n in _NAMES), ratio,
-                   *(f"{c.mebibytes:,.0f}" for c in contestants)])
+      rows.append([
+          phase, *(timing.spread(rates[n]) for n in _NAMES),
+          *(timing.spread(rates[_NAMES[2]] / rates[n], ".3f")
+            for n in _NAMES[:2]),
+          *(f"{c.mebibytes:,.0f}" for c in contestants)])
     sizes = [(folder / file).stat().st_size / _MIB
-             for file in ("values.bin", "responses.sqlite")]
-  header = ["rows/s", *_NAMES, "ratio", *(f"{n}, MiB" for n in _NAMES)]
+             for file in ("values.bin", "False.sqlite", "True.sqlite")]
+  header = ["rows/s", *_NAMES, *(f"by key / {n}" for n in _NAMES[:2]),
+            *(f"{n}, MiB" for n in _NAMES)]
+  args.suffix = f"_{count}" if count > _ROWS else ""
   timing.publish(
-      args, f"The label store at {count:,} rows", __doc__.strip(),
+      args, f"The response store at {count:,} rows", __doc__.strip(),
       timing.table(header, rows),
-      f"Files: {sizes[0]:,.0f} MiB and {sizes[1]:,.0f} MiB.")
+      "Files: " + ", ".join(f"{size:,.0f} MiB" for size in sizes) + ".")
 
 
 if __name__ == "__main__":

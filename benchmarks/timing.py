@@ -39,7 +39,7 @@ def arguments(description: str, rounds: int = 7,
   parser.add_argument("--quick", action="store_true",
                       help="smallest size; shows that it runs, no more")
   parser.add_argument("--write", action="store_true",
-                      help="write the page to docs/results as well")
+                      help="write the page to docs/speed or docs/results as well")
   parser.add_argument("--worker", help=argparse.SUPPRESS)
   for name, text in own.items():
     parser.add_argument(f"--{name}", help=text)
@@ -134,17 +134,19 @@ def compared(rates: Rates, unit: str, to: str) -> str:
 def publish(args: argparse.Namespace, title: str, *text: str) -> None:
   """Prints a page, and writes it if that is asked for."""
   name = pathlib.Path(sys.argv[0]).stem
+  folder, suffix = getattr(args, "folder", "speed"), getattr(args, "suffix", "")
   page = "\n\n".join([f"# {title}", *text, _circumstances(args, name)]) + "\n"
   print(page)
   if args.write:
-    path = ROOT / "docs" / "results" / f"{name}.md"
+    path = ROOT / "docs" / folder / f"{name}{suffix}.md"
     path.write_text(page, encoding="utf-8")
     print(f"written to {path}")
 
 
 def _circumstances(args: argparse.Namespace, name: str) -> str:
   options = f"--rounds={args.rounds}{' --quick' * args.quick}" + "".join(
-      f" --{own}={own.upper()}" for own in args.own if getattr(args, own))
+      f" --{own}={value if value.isdigit() else own.upper()}"
+      for own in args.own if (value := getattr(args, own)))
   lines = [
       f"Command: `python benchmarks/{name}.py {options}`, "
       f"{time.perf_counter() - args.start:.0f} s",
