@@ -35,7 +35,10 @@ class Examples:
   def unlabeled(self) -> Examples:
     """The same rows, and nothing that tells their classes or other rows."""
     rows = self.rows
-    return Examples(rows.anonymous() if isinstance(rows, LazyRows) else rows)
+    if isinstance(rows, LazyRows):
+      return Examples(rows.anonymous())
+    # A view has a `base`, which holds the rows around it too.
+    return Examples(rows if rows.base is None else rows.copy())
 
   @functools.cached_property
   def keys(self) -> list[bytes]:
