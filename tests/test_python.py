@@ -28,7 +28,7 @@ def run(source, folder, capsys):
   os.chdir(folder)
   try:
     names = {}
-    exec(compile(source, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(source, "README.md", "exec"), names)
   finally:
     os.chdir(here)
   return names, capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Extraction of models behind a query interface, and its limits.
 
-    import wsl_extraction as wsl
-    copy = wsl.extract(victim, pool=rows, reveal="scores", budget=500)
+`wsl_extraction.extract(victim, pool=rows, reveal="scores", budget=500)` gives a
+`Copy`.
 """
 
 import importlib
@@ -39,7 +39,7 @@ _MODULES = {
         "victims.sklearn_model": ("Sklearn",),
     }.items() for name in names}
 
-__all__ = sorted(_MODULES)
+__all__ = sorted(_MODULES)  # noqa: PLE0605 (computed, not written twice)
 
 
 def __getattr__(name: str) -> Any:

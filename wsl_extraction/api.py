@@ -68,7 +68,7 @@ class Copy:
 
   @property
   def status(self) -> str:
-    """How the attack ended: "DONE", "BUDGET_EXHAUSTED" or "INCOMPLETE"."""
+    """"DONE", "BUDGET_EXHAUSTED" or "INCOMPLETE"."""
     return self.extraction.status.value
 
   @property
@@ -197,7 +197,7 @@ def check(attack: Attack, options: OracleSettings, parts: Parts,
 
 def knowledge_of(attack: Attack, parts: Parts,
                  witnesses: np.ndarray | None = None) -> Knowledge:
-  """What the adversary has: the pool, its labels only for baselines."""
+  """The adversary's pool, with its labels only for baselines."""
   return Knowledge(
       parts.pool.unlabeled(), witnesses,
       parts.pool.labels if attack.reads_labels else None)

@@ -40,7 +40,7 @@ def whole(where: str, value: Any, least: int | None = 0,
 
 
 def is_whole(value: Any, least: int | None = None) -> bool:
-  """Whether `value` is an integer, of at least `least`, and no bool."""
+  """Returns True for an integer of at least `least` that is no bool."""
   return (isinstance(value, (int, np.integer))
           and not isinstance(value, (bool, np.bool_))
           and (least is None or bool(value >= least)))
@@ -75,7 +75,7 @@ def number(where: str, value: Any, least: float | None = None,
 
 
 def is_number(value: Any) -> bool:
-  """Whether `value` is a finite real number, and no bool."""
+  """Returns True for a finite real number that is no bool."""
   return (isinstance(value, (int, float, np.integer, np.floating))
           and not isinstance(value, (bool, np.bool_))
           and math.isfinite(value))

@@ -1,4 +1,4 @@
-"""What the commands share: flags, gin files, and errors in one line.
+"""Flags, gin files and one-line errors: common code of the commands.
 
 Exit status: 0 done, 2 input that cannot be used (one line on the standard
 error says what, where, and what to do), 130 interrupted, 1 a defect.
@@ -23,6 +23,7 @@ from absl import flags
 
 import wsl_extraction
 from wsl_extraction.errors import InputError
+from wsl_extraction.report import gin_moves
 from wsl_extraction.runtime import devices
 from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
@@ -300,9 +301,13 @@ def _parse(where: str, parse) -> None:
                      "quotation mark is not closed; close it") from error
   except SyntaxError as error:
     raise InputError(f"{where}: {_one_line(error)}; mend the syntax") from error
-  except (ValueError, TypeError, ImportError, AttributeError, OSError) as error:
-    raise InputError(f"{where}: {_one_line(error)}; check the spelling and "
-                     "what is imported") from error
+  except (ValueError, TypeError, ImportError, AttributeError, NameError,
+          OSError) as error:
+    said, remedy = gin_moves.explained(str(error))
+    # The file of the line is named where it is another, an included one.
+    said = _one_line(said or type(error).__name__).replace(
+        f" of {where.removeprefix('gin file ')})", ")")
+    raise InputError(f"{where}: {said}; {remedy}") from error
 
 
 # What gin adds to messages, and the short form of it.
@@ -314,11 +319,11 @@ _GINS_WORDS = (
      lambda found: f" (in {'/'.join(filter(None, found.group(2, 1)))})"),
     # The line is one of the imports that `_bind` puts before a binding.
     (r"\s+In bindings string line \d+\s.*", ""),
-    (r"\.?\s+In file \"[^\"]*\", (line \d+)\s.*", r" (\1)"),
+    (r"\.?\s+In file \"([^\"]*)\", (line \d+)\s.*", r" (\2 of \1)"),
 )
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
   text = str(error)
   for pattern, short in _GINS_WORDS:
     text = re.sub(pattern, short, text, flags=re.DOTALL)

@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def examined(data_dir: str | None = None) -> dict[str, Any]:
-  """What there is, and under "problems" why no run is possible.
+  """Collects facts on the machine, and under "problems" what prevents runs.
 
   Args:
     data_dir: Where tensorflow-datasets lie; None as for all commands.
@@ -116,14 +116,14 @@ def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
 
 
 def _has_unused_gpu(found: Iterable[devices.Device]) -> bool:
-  """Whether a driver is there and the backend sees none of its devices."""
+  """True if there is a driver and the backend sees none of its devices."""
   return bool(shutil.which("nvidia-smi")) and all(
       device.name.lower().startswith("cpu") for device in found)
 
 
 def _problems(backend: dict[str, Any], packages: dict[str, str | None],
               cache: dict[str, Any]) -> list[str]:
-  """Why no run is possible, a line each."""
+  """The obstacles to a run, a line each."""
   missing = [name for name in _NEEDED if packages[name] is None]
   return [text for text in (
       backend["problem"],
@@ -202,7 +202,7 @@ def _victims(cache: dict[str, Any]) -> dict[str, int]:
 
 
 def _is_there(package: str) -> bool:
-  """Whether it could be imported; nothing is."""
+  """True if it could be imported; nothing is."""
   module = _VERSIONS.get(package, package).replace("-", "_")
   return importlib.util.find_spec(module) is not None
 

@@ -98,7 +98,7 @@ class Experiment:
 
   @property
   def oracle(self) -> OracleSettings:
-    """What the oracle reveals, and at what cost.
+    """The settings of the oracle, and the budget.
 
     Raises:
       InputError: One of the settings cannot be.

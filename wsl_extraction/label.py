@@ -54,6 +54,7 @@ def main() -> None:
     )
   cli.start()
   # Not at the top of the file: see `cli.launch`.
+  from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
 
   experiment = cli.experiment()
@@ -68,6 +69,8 @@ def main() -> None:
         settings.store(path, victim.outputs, victim.fingerprint,
                        dataset.fingerprint) as store):
     try:
+      if not len(store):  # else its answers were checked before
+        api.check_victim(victim, parts)
       oracle = Oracle(settings.live(victim), flags.FLAGS.budget, store)
       _label(store, oracle, parts.pool, victim.remote)
     except InputError:

@@ -11,6 +11,7 @@ missing it runs nothing and prints the same table. Beside the runs it writes
   table.csv runs.csv   its numbers: a line a cell, a line a run; in %
   differences.csv      what is compared, if anything is; in points of %
   plot.png plot.pdf    its figures with their intervals
+  measured/            the victims' answers to the test sets, asked for once
 
 --shard=2/3 runs the second third of the grid, on another machine say; copy the
 run folders together, and the same command without it prints the whole table.
@@ -115,7 +116,7 @@ def _publish(report: TableFiles, root: pathlib.Path) -> None:
 
 
 def _plan() -> Plan:
-  """What the flags' gin files describe."""
+  """Builds the grid or search that the flags' gin files describe."""
   bindings = flags.FLAGS.gin_bindings
   cli.configure(flags.FLAGS.gin_file, [])
   for binding in bindings:
@@ -216,7 +217,7 @@ def _without_accelerators() -> Iterator[None]:
 
 
 def _configuration(run: Run, is_built: bool = False) -> str:
-  """What `train` will have as its configuration, once built if asked for."""
+  """The configuration that `train` will have, built once if asked for."""
   from wsl_extraction import experiment  # slow to import
 
   try:
@@ -282,7 +283,7 @@ def _train(run: Run, root: pathlib.Path) -> int:
   # A process each, so that no run sees the compiled code, the random state or
   # the memory of another.
   arguments = [
-      f"--workdir={run.folder(root)}",
+      f"--workdir={run.folder(root)}", f"--measured={root / 'measured'}",
       *(f"--gin_file={path}" for path in run.settings.files),
       *(f"--gin_bindings={binding}" for binding in run.settings.bindings)]
   for name in ("data_dir", "cache_dir"):

@@ -5,9 +5,10 @@ r"""Extracts a model: runs one attack, scores the surrogate, keeps the results.
 The folder runs/rotation, or another that --workdir names, then holds config.gin
 (what was asked for), operative.gin (every parameter in force), queries.json
 (which examples were asked about), responses.sqlite (charges and responses),
-measured.sqlite (the victim's answers to the test set), round_*.jsonl (the
-trainings between rounds, if there are any), checkpoint.npz, metrics.jsonl,
-events/ (for TensorBoard, if it is installed), surrogate.keras and result.json.
+measured.sqlite (the victim's answers to the test set, unless --measured names a
+folder of them), round_*.jsonl (the trainings between rounds, if there are any),
+checkpoint.npz, metrics.jsonl, events/ (for TensorBoard, if it is installed),
+surrogate.keras and result.json.
 The same command goes on where an interrupted one stopped, to the same weights,
 and shows the result of a finished one. KERAS_BACKEND chooses tensorflow, jax or
 torch.
@@ -15,7 +16,7 @@ torch.
 Batches are divided among all devices that the backend sees. On jax several
 hosts train as one: start the command on each of them, in the same folder of a
 file system that all share, with the same --coordinator_address and
---num_processes, and --process_id from 0 (docs/devices.md).
+--num_processes, and --process_id from 0 (docs/guide/devices.md).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
   from wsl_extraction.report.run_folder import RunFolder
   from wsl_extraction.runtime.hosts.hosts import Hosts
   from wsl_extraction.runtime.placement import Placement
+  from wsl_extraction.victims.victim import Victim
 
 
 def define_flags() -> None:
@@ -49,9 +51,9 @@ def define_flags() -> None:
       "workdir", None, "The folder of this run; by default one below runs/ "
       "named after the gin file.")
   flags.DEFINE_string(
-      "measured", None, "A file of the victim's answers to the test set, which "
-      "several runs share so that it is asked once; by default one in the "
-      "folder.")
+      "measured", None, "A folder of victims' answers to test sets, which "
+      "several runs share so that each victim is asked once; by default the "
+      "folder of the run.")
   flags.DEFINE_integer(
       "workers", None, "Processes that decode images of a streamed data set; "
       "by default one less than there are CPUs, 0 for threads. tensorflow with "
@@ -187,12 +189,12 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
     run.prepare(config)
     earlier = sum(map(training_log.recorded_seconds, (
         run.metrics, *run.path.glob("round_*.jsonl"))))
-    measured = cli.FLAGS.measured and pathlib.Path(cli.FLAGS.measured)
     try:
       copy = api.perform(
           victim, experiment.attack, parts, experiment.oracle,
           seed=experiment.seed, runtime=runtime,
-          stores=experiment.stores(run.responses, measured or run.measured),
+          stores=experiment.stores(
+              run.responses, _measured(run, victim, dataset)),
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
           begin=lambda: hosts.share(victim.facts()), stage=progress.Stages())
@@ -210,8 +212,25 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   return run.read_json("result.json") or {}
 
 
+def _measured(run: RunFolder, victim: Victim,
+              dataset: Dataset) -> pathlib.Path:
+  """The file of the victim's answers to the test set.
+
+  In a folder that runs share, each victim has its own. What it answers depends
+  on backend and precision as well.
+  """
+  if not cli.FLAGS.measured:
+    return run.measured
+  from wsl_extraction.victims.victim import digest
+
+  facts = devices.describe()
+  name = digest(victim.fingerprint, dataset.fingerprint, facts["backend"],
+                facts["precision"])
+  return pathlib.Path(cli.FLAGS.measured).expanduser() / f"{name}.sqlite"
+
+
 def _runtime(run: RunFolder, placement: Placement) -> Runtime:
-  """What the attack is offered: a display and a record of each training."""
+  """Progress display and training log of each training."""
   from wsl_extraction.report import progress, training_log
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:

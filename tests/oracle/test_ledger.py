@@ -19,7 +19,7 @@ def keys(count):
 def test_rows_are_booked_all_or_none():
   ledger = Ledger(10)
   ledger.charge(keys(7))
-  with pytest.raises(BudgetExceeded, match="a batch of 4 rows .* 7 of 10"):
+  with pytest.raises(BudgetExceeded, match=r"a batch of 4 rows .* 7 of 10"):
     ledger.charge(keys(4))
   assert (ledger.rows, ledger.left()) == (7, 3)
   ledger.charge(keys(3))

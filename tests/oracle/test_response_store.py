@@ -109,7 +109,7 @@ def test_over_budget_leaves_the_store_as_it_was(tmp_path):
   with opened(tmp_path / "s") as store:
     oracle, seen = asking(store, budget=2)
     oracle.query(rows(1))
-    with pytest.raises(BudgetExceeded, match="2 rows .* 1 of 2"):
+    with pytest.raises(BudgetExceeded, match=r"2 rows .* 1 of 2"):
       oracle.query(rows(1, 2, 3))
     assert (store.spent, len(store), seen) == (1, 1, [1])
     oracle.query(rows(2))
@@ -152,7 +152,7 @@ def test_the_lost_rows_of_a_remote_victim_are_charged_again(tmp_path):
   with opened(tmp_path / "s") as store:
     assert (store.spent, store.resent) == (4, 2)
     oracle, _ = asking(store, remote=True, budget=7)
-    with pytest.raises(BudgetExceeded, match="a batch of 4 rows .* 4 of 7"):
+    with pytest.raises(BudgetExceeded, match=r"a batch of 4 rows .* 4 of 7"):
       oracle.query(rows(1, 2, 3, 4))
     oracle.query(rows(1, 2, 3))
     assert (oracle.ledger.rows, oracle.ledger.resent) == (7, 4)
@@ -283,7 +283,7 @@ def test_an_unused_file_is_removed_and_a_used_one_kept(tmp_path):
 
 def test_small_rows_are_stored_compactly(tmp_path):
   """Top-5 of 1,000 classes: the size that 1.28 M rows would need is bounded."""
-  logits = np.random.default_rng(0).normal(size=(20_000, 1000)).astype("float32")
+  logits = np.random.default_rng(0).normal(size=(20_000, 1000))
   x = np.arange(len(logits))[:, None]
   with ResponseStore(tmp_path / "s", TopK(5), 1000, {}, "float16") as store:
     oracle = oracles.oracle(lambda x: logits[x[:, 0].astype(int)], 1000, 1,

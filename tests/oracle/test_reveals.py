@@ -78,7 +78,7 @@ def test_others_stand_beside_the_chain():
   assert both.meters == (Meter.ROWS, Meter.GRADIENT_ROWS)
 
 
-@given(st.lists(st.sampled_from(CHAIN + [Leaf(), Gradients("logits")]),
+@given(st.lists(st.sampled_from([*CHAIN, Leaf(), Gradients("logits")]),
                 min_size=3, max_size=3))
 def test_covering_is_a_partial_order(three):
   a, b, c = three

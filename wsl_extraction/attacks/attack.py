@@ -1,4 +1,4 @@
-"""What an attack is: an oracle and a budget in, a surrogate out."""
+"""The contract of attacks: an oracle and a budget in, a surrogate out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wsl_extraction.runtime.runtime import Runtime
 
 
 class Queries(enum.Enum):
-  """Where the inputs of queries come from."""
+  """The origin of the inputs of queries."""
 
   POOL = "pool"
   SYNTHETIC = "synthetic"
@@ -32,7 +32,7 @@ class Queries(enum.Enum):
 
 
 class Goal(enum.Enum):
-  """What an adversary wants (Jagielski et al. 2020, section 3.2)."""
+  """The goal of an adversary (Jagielski et al. 2020, section 3.2)."""
 
   ACCURACY = "task accuracy"
   FIDELITY = "fidelity"
@@ -48,7 +48,7 @@ class Model(enum.Enum):
 
 
 class Status(enum.Enum):
-  """How an attack ended."""
+  """The end of an attack."""
 
   DONE = "DONE"
   BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
@@ -57,7 +57,7 @@ class Status(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Knowledge:
-  """What the adversary has before it asks anything.
+  """The adversary's data before the first query.
 
   Attributes:
     pool: Its examples, without labels; None for none.
@@ -88,7 +88,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Extraction:
-  """What an attack gives back.
+  """The result of an attack.
 
   Attributes:
     surrogate: Maps rows to logits [n, c].
@@ -149,7 +149,7 @@ class Attack(abc.ABC):
 
   @property
   def reads_labels(self) -> bool:
-    """Whether it is a baseline that reads the pool's labels."""
+    """True for baselines, which read the pool's labels."""
     return False
 
   def check(self, oracle: Oracle, knowledge: Knowledge) -> None:

@@ -6,8 +6,15 @@ import os
 from collections.abc import Callable
 
 from wsl_extraction import checks
-from wsl_extraction.data import arrays, image_folders, tfds_arrays, tfds_names
-from wsl_extraction.data import lazy_datasets as streamed_sets
+from wsl_extraction.data import (
+  arrays,
+  image_folders,
+  tfds_arrays,
+  tfds_names,
+)
+from wsl_extraction.data import (
+  lazy_datasets as streamed_sets,
+)
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError

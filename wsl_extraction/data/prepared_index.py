@@ -1,4 +1,4 @@
-"""What data sets lie prepared on disk, told by their descriptions alone.
+"""Data sets prepared on disk, listed by their descriptions alone.
 
 Nothing is read but each data set's dataset_info.json, and nothing imported: so
 a list takes milliseconds, where tensorflow-datasets takes seconds to start.
@@ -44,12 +44,12 @@ class Prepared:
 
   @property
   def needs_tensorflow(self) -> bool:
-    """Whether only TensorFlow reads it."""
+    """True if only TensorFlow reads it."""
     return self.file_format != _FREE_FORMAT
 
 
 def folder(data_dir: str | None = None) -> pathlib.Path:
-  """Where data sets are looked for: `data_dir`, else TFDS_DATA_DIR, else home.
+  """The folder of data sets: `data_dir`, else TFDS_DATA_DIR, else home.
 
   Args:
     data_dir: What the user asked for, if anything.
@@ -108,12 +108,12 @@ def _described(root: pathlib.Path, place: pathlib.Path) -> Prepared:
 
 
 def _shards(split: Mapping[str, Any]) -> list[int]:
-  """How many examples each file of a split holds."""
+  """The number of examples in each file of a split."""
   return [int(length) for length in split.get("shardLengths", ())]
 
 
 def _missing(place: pathlib.Path, content: Mapping[str, Any]) -> str:
-  """How many of how many files, or nothing."""
+  """The number of present files out of all, or nothing."""
   there = set(os.listdir(place))
   form = content.get("fileFormat") or _OLDEST_FORMAT
   wanted = set()

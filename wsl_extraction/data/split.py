@@ -15,7 +15,7 @@ from wsl_extraction.oracle.spaces import Space
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """How many examples victim, adversary and examiner get.
+  """The numbers of examples of victim, adversary and examiner.
 
   Each part has the classes in the proportions of the data set, up to rounding,
   and is in random order. Private and pool come from the training examples; the

@@ -108,7 +108,7 @@ def affine_range(
 
 def intervals(pair: Pair, low: np.ndarray, high: np.ndarray,
               known: Layers | None = None) -> Layers:
-  """What all units' inputs range over on boxes [n, d]; interval arithmetic.
+  """Ranges of all preactivations on boxes [n, d], by interval arithmetic.
 
   Args:
     pair: The networks.
@@ -154,7 +154,7 @@ def plain_multipliers(ranges: Layers) -> list[Multipliers]:
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-  """What a backward pass gives for n regions.
+  """The result of a backward pass for n regions.
 
   Attributes:
     bound: No value in the region is above it, [n].

@@ -70,7 +70,7 @@ class Tree:
 
   @property
   def is_done(self) -> bool:
-    """Whether no region is open."""
+    """True if no region is open."""
     return not len(self._phases)
 
   def run(self, target: Callable[[float], float], is_late: Callable[[], bool],

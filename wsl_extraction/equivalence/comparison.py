@@ -1,4 +1,4 @@
-"""What is known of the largest difference of two networks, and how it grows.
+"""Bounds on the largest difference of two networks, and their refinement.
 
 An object of `Comparison` holds the best input met, whose difference is exact,
 and for each output a bound that is proved; its methods improve both.

@@ -1,4 +1,4 @@
-"""Whether two ReLU networks are equal, decided with proof.
+"""Decision of the equality of two ReLU networks, with proof.
 
 What is trusted, and nothing else: `ReluNetwork.exact`, which evaluates in whole
 numbers of any size; `bounds`, `matching` and the error of `enumeration`, whose

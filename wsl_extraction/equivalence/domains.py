@@ -1,4 +1,4 @@
-"""Where two networks are compared: a box, or the corners of the unit cube."""
+"""Domains of a comparison: a box, or the corners of the unit cube."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Box:
 
   @property
   def dimension(self) -> int:
-    """How many inputs there are, d."""
+    """The number of inputs, d."""
     return len(self.low)
 
   def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -56,7 +56,7 @@ class Box:
     return np.clip(drawn, self.low, self.high)
 
   def holds(self, inputs: np.ndarray) -> bool:
-    """Whether all inputs [n, d] lie in it."""
+    """True if all inputs [n, d] lie in it."""
     return bool(((inputs >= self.low) & (inputs <= self.high)).all())
 
 
@@ -85,7 +85,7 @@ class Corners:
     return rng.integers(0, 2, (n, self.dimension)).astype(np.float64)
 
   def holds(self, inputs: np.ndarray) -> bool:
-    """Whether all inputs [n, d] are among them."""
+    """True if all inputs [n, d] are among them."""
     return bool(np.isin(inputs, (0.0, 1.0)).all())
 
 

@@ -105,7 +105,7 @@ class Enumeration:
 
 
 def rounding(pair: Pair, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-  """How far `pair.difference` may be from the exact one in a box, [c]."""
+  """Bounds on the rounding error of `pair.difference` in a box, [c]."""
   size, error = np.maximum(np.abs(low), np.abs(high)), np.zeros(len(low))
   for matrix, bias in (*zip(pair.weights, pair.biases, strict=True),
                        (pair.readout, pair.offset)):

@@ -18,7 +18,7 @@ from wsl_extraction.equivalence.relaxation import Rows
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """What the solver says.
+  """The solver's status and bound.
 
   Attributes:
     inputs: The best input that it found, [d], or None.

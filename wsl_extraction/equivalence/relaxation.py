@@ -63,7 +63,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Solved:
-  """What the solver gave.
+  """The solver's answer.
 
   Attributes:
     inputs: Where the relaxation is largest, [d].

@@ -84,7 +84,7 @@ def _merged(incoming: np.ndarray, bias: np.ndarray, outgoing: np.ndarray
 
 
 def _is_exact(a: np.ndarray, b: np.ndarray, total: np.ndarray) -> bool:
-  """Whether a + b = total without rounding (Knuth's two-sum)."""
+  """True where a + b = total without rounding (Knuth's two-sum)."""
   part = total - a
   error = (a - (total - part)) + (b - part)
   return bool(np.isfinite(total).all() and not error.any())

@@ -31,7 +31,7 @@ Report = Callable[[str, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What was measured of a surrogate.
+  """Measured figures of a surrogate and of its oracle.
 
   Attributes:
     oracle: Figures of the oracle by name: accuracy_top1, accuracy_top5; none

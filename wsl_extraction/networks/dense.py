@@ -166,7 +166,7 @@ def _numpy(variable: Any) -> np.ndarray:
 
 
 def _is_relu(layer: keras.layers.Layer, activation: Any) -> bool:
-  """Whether it is ReLU; False if it does nothing."""
+  """True for ReLU, False for the identity."""
   if activation in (keras.activations.relu, keras.activations.linear):
     return activation is keras.activations.relu
   name = getattr(activation, "__name__", activation)

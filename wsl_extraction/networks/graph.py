@@ -23,7 +23,7 @@ def ends(network: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor]:
 
 
 def penultimate(network: keras.Model) -> keras.KerasTensor:
-  """What the network's last layer reads: its features [n, f].
+  """The input of the network's last layer: features [n, f].
 
   Raises:
     InputError: The network does not end in a linear dense layer.

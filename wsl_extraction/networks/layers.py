@@ -1,4 +1,4 @@
-"""What the networks have in common: beginning, end, seeds and refusals."""
+"""Common parts of the networks: stem, head, seeds and argument checks."""
 
 from __future__ import annotations
 

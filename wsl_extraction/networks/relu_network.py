@@ -71,12 +71,12 @@ class ReluNetwork:
 
   @property
   def dimension(self) -> int:
-    """How many inputs it takes, d."""
+    """The number of inputs, d."""
     return self.weights[0].shape[0]
 
   @property
   def outputs(self) -> int:
-    """How many outputs it gives, c."""
+    """The number of outputs, c."""
     return self.weights[-1].shape[1]
 
   @property

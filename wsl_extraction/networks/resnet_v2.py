@@ -193,7 +193,7 @@ _STEM_LAYERS = {"cifar": _cifar_stem, "half": _half_stem,
 
 @dataclasses.dataclass(frozen=True)
 class _Design:
-  """What a depth stands for."""
+  """The blocks of a depth."""
 
   block: Any
   blocks: tuple[int, ...]

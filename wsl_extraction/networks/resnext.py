@@ -130,7 +130,7 @@ def inner_width(planes: int, groups: int, width_per_group: int) -> int:
 
 
 def design_name(depth: int, groups: int, width_per_group: int) -> str:
-  """What torchvision calls such a network, "resnext101_32x16d" say."""
+  """Torchvision's name of such a network, such as "resnext101_32x16d"."""
   if groups == 1 and width_per_group == _PLAIN_WIDTH:
     return f"resnet{depth}"
   return f"resnext{depth}_{groups}x{width_per_group}d"

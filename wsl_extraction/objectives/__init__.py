@@ -1,1 +1,1 @@
-"""What a surrogate is trained to do, and the training itself."""
+"""Objectives that surrogates minimise."""

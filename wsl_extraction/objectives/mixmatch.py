@@ -213,7 +213,7 @@ def mixed(rows: Any, partner: Any, lead: Any) -> Any:
 
 
 def interleaved(size: Any, groups: int) -> Any:
-  """Where each row of `groups` joined batches comes from: int [groups * size].
+  """Source of each row of `groups` joined batches: int [groups * size].
 
   The batches are cut at the same `groups` places, as evenly as can be, the
   longer pieces last. Piece i of batch 0 changes places with piece i of batch i.

@@ -59,11 +59,11 @@ class Objective(abc.ABC):
 
   @property
   def views(self) -> int:
-    """How many augmentations of each unlabelled image it is given."""
+    """The number of augmentations of each unlabelled image."""
     return 1
 
   def images(self, labeled: int, unlabeled: int) -> int:
-    """How many images of a batch it learns from in one step."""
+    """The number of images that one step learns from."""
     del unlabeled
     return labeled
 

@@ -130,7 +130,7 @@ class Ledger:
 
   @property
   def spent(self) -> Mapping[Meter, int]:
-    """What was charged on each meter so far."""
+    """The charges on each meter so far."""
     total = self._total
     return {meter: total if meter in self._meters else 0 for meter in Meter}
 
@@ -145,7 +145,7 @@ class Ledger:
     return self._book.resent if self._book is not None else 0
 
   def left(self, meter: Meter = Meter.ROWS) -> int | None:
-    """What may still be spent on a meter; None without a limit."""
+    """The remaining budget on a meter; None without a limit."""
     limit = self.budget.on(meter)
     return None if limit is None else limit - self.spent[meter]
 

@@ -54,7 +54,7 @@ def check_declared(quantity: Quantity, values: Any, rows: int,
 
 
 def look_like_probabilities(values: np.ndarray) -> bool:
-  """Whether all rows [n, c] could be probabilities, and not by chance.
+  """Returns True if all rows [n, c] could be probabilities, not by chance.
 
   0/1 outputs count as logits, of a needle network say, and so does a single
   row, which may sum to 1 by chance.
@@ -107,6 +107,6 @@ def _check_probabilities(values: np.ndarray) -> None:
 
 
 def _tolerance(values: np.ndarray) -> float:
-  """How far a sum of c rounded probabilities may lie from one."""
+  """The largest distance of a sum of c rounded probabilities from one."""
   precision = np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0
   return float(max(_TOLERANCE, values.shape[1] * precision))

@@ -1,4 +1,4 @@
-"""What stands behind an oracle: a victim, or responses already paid for."""
+"""Responders behind an oracle: a victim, or responses already paid for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TABULAR = (Quantity.LOGITS, Quantity.PROBABILITIES)
 
 
 class Answering(Protocol):
-  """What is read of a victim."""
+  """The members of a victim that a responder reads."""
 
   @property
   def space(self) -> Space:
@@ -36,11 +36,11 @@ class Answering(Protocol):
 
   @property
   def quantities(self) -> Mapping[Quantity, Callable[[np.ndarray], Any]]:
-    """What it computes, and the functions of rows [n, *shape] that do."""
+    """The functions of rows [n, *shape] that compute its quantities."""
 
   @property
   def remote(self) -> bool:
-    """Whether an answer can be lost on the way, and was given all the same."""
+    """True if an answer can be lost on the way back."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

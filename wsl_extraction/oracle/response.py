@@ -16,7 +16,7 @@ class NotRevealed(InputError):
 
 
 class Quantity(enum.Enum):
-  """What a victim can compute for a row."""
+  """A quantity that a victim can compute for a row."""
 
   PROBABILITIES = "probabilities"
   LOGITS = "logits"

@@ -32,7 +32,7 @@ _PATIENCE = 60.0  # seconds that a follower waits for the owner's transaction
 
 
 class Mode(enum.Enum):
-  """What a process does with a store."""
+  """The role of a process at a store."""
 
   OWNER = "owner"
   READER = "reader"  # of one that has no owner meanwhile
@@ -161,7 +161,7 @@ class ResponseStore:
     return self._resent
 
   def is_charged(self, key: bytes) -> bool:
-    """Whether a row without a response has been charged."""
+    """True if a row without a response has been charged."""
     return key in self._open
 
   def missing(self, keys: Sequence[bytes]) -> np.ndarray:

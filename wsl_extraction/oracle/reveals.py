@@ -27,7 +27,7 @@ Layout = Mapping[str, tuple[str | None, tuple[int, ...]]]
 
 
 class Meter(enum.Enum):
-  """What a query is charged as."""
+  """The unit in which a query is charged."""
 
   ROWS = "rows"
   GRADIENT_ROWS = "gradient rows"
@@ -35,7 +35,7 @@ class Meter(enum.Enum):
 
 
 class Reveal(abc.ABC):
-  """What an oracle reveals of a victim's answer.
+  """The part of a victim's answer that an oracle shows.
 
   Attributes:
     reads: The quantities from which it can be made, the best first.
@@ -49,7 +49,7 @@ class Reveal(abc.ABC):
 
   @property
   def parts(self) -> tuple[Reveal, ...]:
-    """What it consists of, each made from one quantity."""
+    """Its parts, each made from one quantity."""
     return (self,)
 
   @property
@@ -59,7 +59,7 @@ class Reveal(abc.ABC):
 
   @abc.abstractmethod
   def covers(self, other: Reveal) -> bool:
-    """Whether another's response can be computed from this one's."""
+    """True if another's response can be computed from this one's."""
 
   @abc.abstractmethod
   def layout(self, outputs: int) -> Layout:

@@ -19,7 +19,7 @@ from wsl_extraction.oracle.reveals import Logits, Reveal, Scores, parse
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OracleSettings:
-  """What an oracle reveals, after which defences, at what cost.
+  """Reveal, defences and budget of an oracle.
 
   Attributes:
     reveal: What it reveals: an object, or a name such as "scores" or "top_k:3".

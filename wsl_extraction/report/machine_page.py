@@ -1,4 +1,4 @@
-"""What a machine can run, as one screen of text."""
+"""One screen of text on what a machine can run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def page(facts: Mapping[str, Any]) -> str:
 
 
 def _entries(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-  """What stands in the margin, and what is said there; commands below it."""
+  """Pairs of margin and text, with commands below."""
   yield from _backend(facts)
   yield "versions", ", ".join(
       f"{name} {version}" for name, version in facts["versions"].items()

@@ -136,7 +136,7 @@ def _drawn(panel: Panel) -> bool:
 
 
 def _legend_columns(plot: Plot, width: float) -> int:
-  """How many columns of its names fit a legend that many inches wide."""
+  """The number of columns of names in a legend of that width in inches."""
   names = [series.name for series in plot.panels[0].series]
   names += [_HOLLOW] + ([plot.mark[1]] if plot.mark else [])
   # A character of 9 points is 0.08 inches wide, and a marker takes 0.6.

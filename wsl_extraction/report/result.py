@@ -11,7 +11,7 @@ from wsl_extraction.evaluation.by_goal import Evaluation
 
 @dataclasses.dataclass(frozen=True)
 class Charges:
-  """What an attack paid.
+  """Charges of an attack.
 
   Attributes:
     budget: What it might spend, in words; None for no limit.
@@ -34,7 +34,7 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
            dtype: str | None, charges: Charges, seed: int,
            provenance: Mapping[str, Any],
            evaluation: Evaluation | None) -> dict[str, Any]:
-  """What there is to say of a run, in the order in which people read it.
+  """The fields of result.json, in the order in which people read them.
 
   Args:
     attack: Its name.

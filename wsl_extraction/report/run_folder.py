@@ -148,12 +148,12 @@ class RunFolder:
       self.path.rmdir()
 
   def has_work(self) -> bool:
-    """Whether something was paid for, or training has begun."""
+    """True if something was paid for, or training has begun."""
     return self.metrics.exists() or self.events.exists() or bool(
         self.round_files()) or _charged(self.responses)
 
   def round_files(self) -> list[pathlib.Path]:
-    """What trainings before the rounds of an attack left, round_*."""
+    """Checkpoints of trainings before the rounds of an attack, round_*."""
     return sorted(self.path.glob("round_*"))
 
   def write_text(self, name: str, text: str) -> None:
@@ -245,7 +245,7 @@ _LEFTOVER = re.compile(
 
 
 def _charged(path: pathlib.Path) -> bool:
-  """Whether a store of responses holds a charge, as far as can be told."""
+  """Returns True if a store holds a charge, or if that cannot be told."""
   if not path.exists():
     return False
   try:

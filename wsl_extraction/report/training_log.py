@@ -96,8 +96,7 @@ class Progress(keras.callbacks.Callback):
   def on_epoch_end(
       self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
     if self._meter is not None:
-      done = _steps_done(self.model, self._meter.done)
-      self._meter.update(done, **(logs or {}))
+      self._meter.update(self._meter.done, **(logs or {}))
 
   def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
     self.close()

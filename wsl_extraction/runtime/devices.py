@@ -120,7 +120,7 @@ def _chosen_backend() -> str:
 
 
 def jit_compile() -> bool:
-  """Whether Keras should compile training steps with XLA here.
+  """Returns True if Keras should compile training steps with XLA here.
 
   On CPUs TensorFlow's XLA runs convolutions at half the speed of its own
   kernels (benchmarks/tensorflow_cpu.py); torch has no XLA.
@@ -164,7 +164,7 @@ def check_precision(name: str, where: str) -> None:
 
 
 def compile_options(replicas: int = 1) -> dict[str, Any]:
-  """What Keras' `compile` should be told here, beside the optimizer.
+  """The arguments of Keras' `compile` that suit this machine.
 
   With several steps in one execution the device need not wait for Python after
   each of them (benchmarks/student_fit.py); Keras offers it on tensorflow and
@@ -219,7 +219,7 @@ def describe() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-  """What computes.
+  """The devices that compute, by backend.
 
   Attributes:
     name: As the backend counts it: "gpu:0".

@@ -41,7 +41,7 @@ class Placement:
 
   @property
   def is_main(self) -> bool:
-    """Whether this process asks the oracle and writes files."""
+    """True in the process that queries the oracle and writes files."""
     return self.index == 0
 
 

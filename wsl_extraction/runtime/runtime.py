@@ -28,7 +28,7 @@ def _no_callbacks(name: str, steps: int,
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-  """What a caller offers beside the oracle or the data.
+  """Folder, devices and callbacks that a caller provides.
 
   Attributes:
     folder: Where a checkpoint may be kept, so that a call after an

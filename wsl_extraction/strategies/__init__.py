@@ -1,1 +1,1 @@
-"""Which examples to ask the oracle about."""
+"""Strategies to choose the examples to query."""

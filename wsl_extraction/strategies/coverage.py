@@ -35,7 +35,7 @@ class ClassBalanced(Strategy):
 
 
 def _earlier_equals(values: np.ndarray) -> np.ndarray:
-  """How many before each of `values` [l] are equal to it: [l]."""
+  """The number of equal values before each of `values` [l]: [l]."""
   by_value = np.argsort(values, kind="stable")
   sorted_values = values[by_value]
   counts = np.empty(len(values), np.int64)

@@ -1,4 +1,4 @@
-"""What a query strategy is."""
+"""The interface of query strategies."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class SubsetSum:
           "numbers")
 
   def is_solved_by(self, subset: Sequence[int]) -> bool:
-    """Whether the values at these places sum to the target."""
+    """True if the values at these places sum to the target."""
     return sum(self.values[place] for place in subset) == self.target
 
   def subset(self, inputs: np.ndarray) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ def subset_sum_networks(values: Sequence[int], target: int, domain: Domain
 
 
 def solvable(values: Sequence[int], target: int) -> bool:
-  """Whether a subset sums to the target, by dynamic programming.
+  """Decides by dynamic programming if a subset sums to the target.
 
   Takes time and memory in proportion to n times the target.
 

@@ -1,4 +1,4 @@
-"""What a measurement of a theorem is: parts that run, and their report."""
+"""Measurements of theorems, and their reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclasses.dataclass(frozen=True)
 class TheoremReport:
-  """What is shown of a measurement.
+  """Tables and plots of a measurement.
 
   Attributes:
     title: A line.
@@ -37,7 +37,7 @@ class Theorem(abc.ABC):
 
   @abc.abstractmethod
   def parts(self) -> Mapping[str, Callable[[], Rows]]:
-    """What is to be run, by name; independent of one another, and seeded."""
+    """The parts to run, by name; independent of one another, and seeded."""
 
   @abc.abstractmethod
   def findings(self, rows: Rows) -> TheoremReport:
@@ -46,7 +46,7 @@ class Theorem(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Hardness:
-  """What `hardness` runs.
+  """Settings of the command `hardness`.
 
   Attributes:
     theorem: Of `theorem1`, `theorem2` or `theorem3`.

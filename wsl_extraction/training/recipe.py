@@ -30,7 +30,7 @@ class Seeds:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-  """How a network is trained, of a surrogate or of a victim.
+  """Network, optimizer and length of a training, of surrogate or victim.
 
   Attributes:
     network: Called with input_shape, num_classes, value_range and seed; gives

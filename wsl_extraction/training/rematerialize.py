@@ -80,7 +80,7 @@ class _Segment:
   model: keras.Model
 
   def __call__(self, x: Any, training: bool) -> Any:
-    """What the model gives, with its changes of state."""
+    """The model's outputs, with its updates of state."""
     weights = [ops.convert_to_tensor(v) for v in
                self.model.trainable_variables]
     variables = self.model.non_trainable_variables
@@ -101,7 +101,7 @@ class _Segment:
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-  """What lies between two tensors that all later layers depend on alone.
+  """The layers between two tensors on which alone all later ones depend.
 
   Attributes:
     start: Its input.
@@ -184,7 +184,7 @@ def _packed(blocks: Sequence[_Block], limit: int) -> list[list[_Block]]:
 
 
 def _kept(groups: Sequence[Sequence[_Block]]) -> int:
-  """How many numbers of an image are there at the worst time."""
+  """The peak number of values kept for an image."""
   return (sum(_size(group[-1].end) for group in groups)
           + max(sum(block.inside for block in group) for group in groups))
 

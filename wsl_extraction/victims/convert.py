@@ -56,7 +56,7 @@ def source_of(victim: Any, probe: np.ndarray,
 
 def _told(function: Callable[[np.ndarray], Any],
           probe: np.ndarray) -> tuple[str, int]:
-  """Whether answers are logits or probabilities, and the number of classes."""
+  """"logits" or "probabilities", told by answers, and the number of classes."""
   values = np.asarray(function(probe.copy()))
   if values.ndim != 2 or len(values) != len(probe) or (
       values.dtype.kind not in "uif"):

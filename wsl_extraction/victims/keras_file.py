@@ -81,6 +81,8 @@ class KerasModel(VictimSource):
     checks.one_of("KerasModel.outputs", self.outputs,
                   ("logits", "probabilities"))
     _check_range("KerasModel.value_range", self.value_range)
+    object.__setattr__(self, "batch_size", checks.whole(
+        "KerasModel.batch_size", self.batch_size, 1))
 
   def load(self, parts, runtime):
     """Wraps the model.

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import numpy as np
 
 from wsl_extraction import checks
@@ -41,7 +42,8 @@ class Sklearn(VictimSource):
     """Wraps the classifier.
 
     Raises:
-      InputError: It takes another number of features, or has other classes.
+      InputError: It takes another number of features, has other classes, or
+        cannot be told from others.
     """
     model = self.estimator
     features = getattr(model, "n_features_in_", parts.space.features)
@@ -56,11 +58,21 @@ class Sklearn(VictimSource):
                        "on")
     return Victim(parts.space, outputs,
                   quantities_of("probabilities", _predictor(model)),
-                  digest("sklearn", pickle.dumps(model)))
+                  digest("sklearn", _content(model)))
+
+
+def _content(model: Any) -> bytes:
+  """All that a classifier is; cloudpickle takes lambdas and local classes."""
+  try:
+    return cloudpickle.dumps(model)
+  except (TypeError, AttributeError, pickle.PicklingError) as error:
+    text = " ".join(str(error).split())[:200]
+    raise InputError(f"the classifier cannot be pickled ({text}); give its "
+                     "predict_proba as a function") from error
 
 
 def is_classifier(model: Any) -> bool:
-  """Whether it is a fitted classifier."""
+  """Returns True for a fitted classifier."""
   return hasattr(model, "classes_") and hasattr(model, "predict") and (
       not isinstance(model, type))
 

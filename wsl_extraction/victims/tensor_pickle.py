@@ -132,7 +132,7 @@ class TensorUnpickler(pickle._Unpickler):
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-  """What stands for torch's type of a storage."""
+  """Stand-in for torch's type of a storage."""
 
   name: str
 

@@ -96,7 +96,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-  """What was pickled, and where its storages lie."""
+  """The pickled object, and the places of its storages."""
 
   made: Any
   data: mmap.mmap
@@ -139,7 +139,7 @@ def _read_zip(path: pathlib.Path, data: mmap.mmap) -> _Content:
 
 
 def _place(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
-  """Where the bytes of an archive's entry lie in the file."""
+  """The place of an archive entry's bytes in the file."""
   if entry.compress_type != zipfile.ZIP_STORED:
     raise ValueError(f"{entry.filename} is compressed")
   start = entry.header_offset

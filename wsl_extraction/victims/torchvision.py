@@ -171,7 +171,7 @@ class TorchvisionFile(VictimSource):
 
 
 def is_imagenet(class_names: Sequence[str]) -> bool:
-  """Whether they are the 1,000 synsets of ImageNet in their sorted order."""
+  """True for the 1,000 synsets of ImageNet in sorted order."""
   text = "\n".join(class_names).encode(errors="surrogateescape")
   return hashlib.sha256(text).hexdigest() == _SYNSETS
 
@@ -203,7 +203,7 @@ def assign(network: keras.Model, state: Mapping[str, np.ndarray],
 
 
 def torch_name(layer: str) -> str:
-  """What torchvision calls the layer that `resnext.resnext` calls `layer`."""
+  """Torchvision's name of the layer that `resnext.resnext` calls `layer`."""
   if layer == "logits":
     return "fc"
   inner = re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", layer)

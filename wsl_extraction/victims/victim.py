@@ -1,4 +1,4 @@
-"""What a victim is to the rest of the package, and what makes one."""
+"""Victims, and the sources that load them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Victim:
     return next(iter(self.quantities.values()))(rows)
 
   def facts(self) -> dict[str, Any]:
-    """What identifies it, of what JSON can hold."""
+    """The facts that identify it, as JSON can hold them."""
     return {"quantities": [one.value for one in self.quantities],
             "outputs": self.outputs, "fingerprint": self.fingerprint}
 

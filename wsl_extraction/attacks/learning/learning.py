@@ -124,7 +124,7 @@ class Learning(Attack):
 
   @property
   def uses_oracle(self) -> bool:
-    """Whether the objective reads responses."""
+    """True if the objective reads responses."""
     return "targets" in self.objective.entries
 
   def check(self, oracle, knowledge):
@@ -289,7 +289,7 @@ class _Session:
     return completed
 
   def _checkpoint(self, number: int) -> pathlib.Path | None:
-    """Where the training before round `number`, or the last, is kept."""
+    """The checkpoint of the training before round `number`, or of the last."""
     is_last = number == self.attack.rounds
     name = "checkpoint.npz" if is_last else f"round_{number + 1}.npz"
     return self.runtime.folder and self.runtime.folder / name

@@ -1,1 +1,1 @@
-"""What the extraction of two-layer ReLU networks is made of."""
+"""Extraction of two-layer ReLU networks."""

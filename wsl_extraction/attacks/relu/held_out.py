@@ -1,4 +1,4 @@
-"""What has to hold before an extraction is called done."""
+"""Acceptance of an extraction on held-out rows."""
 
 from __future__ import annotations
 

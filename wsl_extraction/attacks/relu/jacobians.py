@@ -14,7 +14,7 @@ import numpy as np
 
 
 def independent(outer: np.ndarray) -> int:
-  """How many of the K outputs tell units apart: the rank of outer [h, K]."""
+  """The rank of outer [h, K]: the outputs that tell units apart."""
   length = np.linalg.norm(outer, axis=1, keepdims=True)
   unit = (outer / np.where(length > 0, length, 1))[length[:, 0] > 0]
   return max(1, int(np.linalg.matrix_rank(unit, tol=1e-6))) if len(

@@ -22,7 +22,7 @@ class TooManyKinks(Exception):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kinks:
-  """What was found on a line.
+  """Kinks on a line.
 
   Attributes:
     at: float64 [h]: where, in order.

@@ -49,7 +49,7 @@ class LogitQueries:
     self._points, self._outputs = [], []
 
   def __call__(self, points: np.ndarray, keep: bool = True) -> np.ndarray:
-    """Outputs float64 [n, K]; NaN where a logit is infinite or a score too small.
+    """Outputs float64 [n, K]; NaN for infinite logits and vanishing scores.
 
     Args:
       points: float64 [n, d].
@@ -91,7 +91,7 @@ class LogitQueries:
     return logs[:, 1:] - logs[:, :1]
 
   def errors(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """How far each row may be off: [n].
+    """Error bounds of rows: [n].
 
     Far out, large numbers may cancel in a small output.
 
@@ -111,7 +111,7 @@ class LogitQueries:
 
   @property
   def batches(self) -> int:
-    """How many batches were kept."""
+    """The number of kept batches."""
     return len(self._points)
 
   def kept(self, since: int = 0) -> tuple[np.ndarray, np.ndarray]:

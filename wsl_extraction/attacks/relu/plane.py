@@ -97,7 +97,7 @@ def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
 
 
 def _spread(network: TwoLayerNetwork, kinks: Kinks) -> tuple[float, bool]:
-  """How far hyperplanes lie, those far off apart, and whether there are any."""
+  """Distances of hyperplanes, split into near and far, and if any are far."""
   jumps, at = np.linalg.norm(kinks.jumps, axis=1), np.abs(kinks.at)
   faint = jumps < _FAINT * jumps.max(initial=0)
   spread = float(max(1.0, network.distances[~faint].max(initial=0)))
@@ -111,7 +111,7 @@ def _resolution(answers: LogitQueries) -> float:
 
 
 def _directions(units: int, answers: LogitQueries) -> int:
-  """How many directions beside the line are worth their rows."""
+  """The number of directions beside the line that are worth their rows."""
   k, d = answers.width, answers.region.features
   wanted = 10
   if k > 1:

@@ -16,7 +16,7 @@ _ROUNDED = 1e-13
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-  """How precise answers are.
+  """The precision of answers.
 
   Attributes:
     relative: At the size of the data.
@@ -97,7 +97,7 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
 
 
 def _reach(answers: LogitQueries, rng: np.random.Generator) -> float:
-  """How far scores can be told apart."""
+  """The smallest difference of scores that can be resolved."""
   rays = rng.standard_normal((3, answers.region.features))
   rays /= np.linalg.norm(rays, axis=1)[:, None]
   rays = np.concatenate([rays, -rays])

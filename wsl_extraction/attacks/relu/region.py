@@ -1,4 +1,4 @@
-"""Where the oracle may be asked, in coordinates of size one.
+"""The region of queries, in coordinates of size one.
 
 Points are x = origin + scale z. All that follows the oracle's answers works
 with z, so that lengths need no unit.
@@ -39,7 +39,7 @@ class Region:
 
   @property
   def bounded(self) -> bool:
-    """Whether some units may never switch inside."""
+    """True if some units may never switch inside."""
     return self.box is not None or self.radius < _FAR
 
   def inputs(self, points: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ class Region:
     return low, high
 
   def room(self, point: np.ndarray) -> float:
-    """How far every feature of z [d] may move, both ways."""
+    """The distance that every feature of z [d] may move, both ways."""
     rest = self.radius - np.linalg.norm(point)
     if self.box is not None:
       x, (low, high) = self.inputs(point), self.box
@@ -83,7 +83,7 @@ class Region:
     return max(rest, 0.0)
 
   def grid(self, low: float, high: float) -> np.ndarray:
-    """Where to look first on a line from `low` to `high`, near 0 more often."""
+    """First probes of a line from `low` to `high`, denser near 0."""
     far = 10.0 ** np.arange(0.7, 8.3, 1.5)
     near = np.tan(np.linspace(-1, 1, 8) * np.arctan(2.0))
     grid = np.sort(np.concatenate([-far, near, far]))

@@ -30,7 +30,7 @@ _ROUNDS = 20  # of fresh rows, and of units that they show to be missing
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecoveredNetwork:
-  """What is known of a network.
+  """A network as far as it was recovered.
 
   Attributes:
     network: In z.

@@ -1,4 +1,4 @@
-"""Which way each unit looks, from the linear part that is left."""
+"""Signs of units, from the linear part that is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsl_extraction.networks.two_layer import TwoLayerNetwork
 
 @dataclasses.dataclass(frozen=True)
 class Signs:
-  """What the signs of all units say about a network.
+  """The signs of all units, and the network with them applied.
 
   Attributes:
     network: The same function, without a linear part where signs were found.

@@ -1,4 +1,4 @@
-"""Where encoded images lie: any of them can be read at any time."""
+"""Sources of encoded images, with random access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of encoded images without decoding them."""
+"""Facts on encoded images that need no decoding."""
 
 from __future__ import annotations
 

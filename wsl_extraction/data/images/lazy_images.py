@@ -62,7 +62,7 @@ class LazyImages(LazyRows):
 
   @property
   def nbytes(self) -> int:
-    """What the array would take, once decoded."""
+    """The bytes of the array, once decoded."""
     return int(np.prod(self.shape, dtype=np.int64))
 
   def __len__(self) -> int:
@@ -101,7 +101,7 @@ class LazyImages(LazyRows):
 
   @property
   def names(self) -> list[str]:
-    """What to call each image: its file, or its place in the data set."""
+    """A name for each image: its file, or its place in the data set."""
     return [self.source.name(int(row)) for row in self.rows]
 
   @property

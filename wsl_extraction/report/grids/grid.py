@@ -14,7 +14,7 @@ from wsl_extraction.report.grids.grid_runs import Cell, GinSettings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
-  """What a table consists of, and what it is compared with.
+  """The rows, columns, seeds and comparisons of a table.
 
   Settings are a string or a list of strings: what ends in ".gin" is a gin
   file, anything else a binding. A cell reads the files of the grid, of its row
@@ -119,7 +119,7 @@ class Grid:
 
   @functools.cached_property
   def pairs(self) -> tuple[tuple[str, Cell, Cell], ...]:
-    """What is compared: a name, the cell, and the cell to subtract."""
+    """The comparisons: a name, the cell, and the cell to subtract."""
     return tuple(pair for given in self.comparisons
                  for pair in self._compared(given))
 

@@ -97,7 +97,7 @@ def _differences(grid: Grid, outcomes: GridResults) -> TextTable:
 
 
 def _published(grid: Grid, cell: Cell, other: Cell) -> str:
-  """What the paper's figures differ by."""
+  """The differences of the paper's figures."""
   ours, theirs = grid.published(cell), grid.published(other)
   if ours is None or theirs is None:
     return "-"

@@ -1,4 +1,4 @@
-"""What the runs of a table came to, and what follows from them."""
+"""Results of a table's runs, and figures computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsl_extraction.report.run_folder import RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What one run came to.
+  """The result of one run.
 
   Attributes:
     status: Of the attack, such as "DONE".
@@ -88,11 +88,11 @@ class GridResults:
     return [outcome for run, outcome in self._found.items() if run.cell == cell]
 
   def failures(self, cell: Cell) -> int:
-    """How many runs of one cell failed just now."""
+    """The number of runs of one cell that failed just now."""
     return sum(run.cell == cell for run in self._failed)
 
   def values(self, cell: Cell, figure: str) -> dict[int, float]:
-    """What was measured in one cell: {seed: %}."""
+    """The figures of one cell: {seed: %}."""
     return {run.seed: outcome.figures[figure]
             for run, outcome in self._found.items()
             if run.cell == cell and figure in outcome.figures}
@@ -118,13 +118,13 @@ class GridResults:
         [ours[s] for s in common], [theirs[s] for s in common]), len(common)
 
   def hours(self, cell: Cell | None = None) -> float:
-    """How long the runs of one cell took together, or those of all."""
+    """The total duration of the runs of one cell, or of all."""
     ended = self._found.values() if cell is None else self.of(cell)
     return sum(outcome.seconds for outcome in ended) / 3600
 
 
 def taken_by_other_process(run: Run, root: pathlib.Path) -> bool:
-  """Whether a run that was missing has a result by now, or is being run."""
+  """True if a run that was missing is done or running by now."""
   folder = RunFolder(run.folder(root))
   try:
     folder.refuse_use()

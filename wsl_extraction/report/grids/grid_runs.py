@@ -23,7 +23,7 @@ FIGURES = {
 
 @dataclasses.dataclass(frozen=True)
 class GinSettings:
-  """What gin reads for a run: files first, then bindings; later ones win."""
+  """Gin files and bindings of a run; later ones win."""
 
   files: tuple[str, ...] = ()
   bindings: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Run:
         bindings=(f"Experiment.seed = {self.seed}",))
 
   def folder(self, root: pathlib.Path) -> pathlib.Path:
-    """Where its results are, below the folder of the table."""
+    """The folder of its results, below that of the table."""
     return root / self.cell.place / f"seed_{self.seed}"
 
   def __str__(self) -> str:
@@ -105,7 +105,7 @@ def runs(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
 
 
 def parsed_shard(text: str | None) -> tuple[int, int]:
-  """Which share of how many a --shard names: (2, 3) of "2/3", (1, 1) of None.
+  """Parses --shard: (2, 3) from "2/3", (1, 1) from None.
 
   Raises:
     InputError: There is no such share.

@@ -85,7 +85,7 @@ class Search:
 
   @property
   def figures(self) -> tuple[str, ...]:
-    """What is shown."""
+    """The contents of the report."""
     return (self.figure,)
 
   @functools.cached_property

@@ -1,4 +1,4 @@
-"""What a table is handed over as: text, LaTeX, CSV and a plot."""
+"""Files of a table: text, LaTeX, CSV and a plot."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def mean_text(outcomes: GridResults, cell: Cell, figure: str,
 
 def seeds_text(outcomes: GridResults, cell: Cell, figures: Sequence[str],
                planned: int) -> str:
-  """How many seeds all means are over at least, and what to know of others."""
+  """The least number of seeds of all means, and a note on exceptions."""
   ended = outcomes.of(cell)
   measured = min(len(outcomes.values(cell, figure)) for figure in figures)
   text = str(measured) if measured == planned else f"{measured} of {planned}"
@@ -99,7 +99,7 @@ def seeds_text(outcomes: GridResults, cell: Cell, figures: Sequence[str],
 
 
 def hours_text(outcomes: GridResults, cell: Cell) -> str:
-  """How long the runs of a cell took together; "" if there are none."""
+  """The total duration of a cell's runs; "" if there are none."""
   return _hours(outcomes.hours(cell)) if outcomes.of(cell) else ""
 
 
@@ -108,7 +108,7 @@ def _hours(hours: float) -> str:
 
 
 def total_text(outcomes: GridResults, planned: int) -> str:
-  """How much of the table was run, and how long that took."""
+  """The number of runs of the table, and their total duration."""
   hours = _hours(outcomes.hours())
   text = f"{len(outcomes)} of {planned} runs, {hours} hours in all."
   # Cells that differ in these are compared all the same: readers should know.

@@ -40,7 +40,7 @@ class Hosts:
 
   @property
   def first(self) -> bool:
-    """Whether this is process 0."""
+    """True in process 0."""
     return self.index == 0
 
   def share(self, value: Any = None) -> Any:

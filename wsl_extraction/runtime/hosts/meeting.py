@@ -1,4 +1,4 @@
-"""How the processes find each other, over plain TCP and then in jax.
+"""Rendezvous of processes, over plain TCP and then in jax.
 
 They meet at an address of process 0 before jax connects them in its own way:
 jax would abort a process that waits in vain or does not fit, with a stack trace
@@ -23,7 +23,7 @@ from wsl_extraction.runtime.hosts.peer import Peer
 
 @dataclasses.dataclass(frozen=True)
 class Rendezvous:
-  """Who is to meet, and where.
+  """The processes of a rendezvous, and its address.
 
   Attributes:
     address: "host:port" of process 0, which listens there.
@@ -40,7 +40,7 @@ class Rendezvous:
   @classmethod
   def of(cls, address: str | None, count: int | None, index: int | None,
          detect: bool, seconds: int) -> Rendezvous:
-    """What the flags of these names say; without any, one process.
+    """Reads the flags of these names; without any, one process.
 
     Raises:
       InputError: They contradict each other, or some are missing.
