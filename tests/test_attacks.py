@@ -13,15 +13,10 @@ import pytest
 from example.least_squares import LeastSquares
 from fixtures import learning_attacks, oracles, two_layer_networks
 from fixtures.learning_attacks import BUDGET, EAGER, learning
-from wsl_extraction.attacks.attack import (
-  Attack,
-  Extraction,
-  Goal,
-  Knowledge,
-  Model,
-  Queries,
-  Status,
-)
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
+from wsl_extraction.attacks.extraction import Extraction, Status
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError

@@ -18,8 +18,10 @@ devices.set_environment_defaults()
 # of them may import a backend before. __init__.pyi repeats them for editors.
 _MODULES = {
     name: module for module, names in {
-        "api": ("Copy", "Stores", "extract"),
-        "attacks.attack": ("Attack", "Extraction", "Knowledge"),
+        "api": ("Copy", "extract"),
+        "attacks.attack": ("Attack",),
+        "attacks.extraction": ("Extraction",),
+        "attacks.knowledge": ("Knowledge",),
         "attacks.learning.learning": ("Learning",),
         "attacks.relu.functional": ("Functional",),
         "errors": ("InputError",),

@@ -1,15 +1,9 @@
 """The names of `import wsl_extraction`, for editors and type checkers."""
 
-from wsl_extraction.api import (
-    Copy as Copy,
-    Stores as Stores,
-    extract as extract,
-)
-from wsl_extraction.attacks.attack import (
-    Attack as Attack,
-    Extraction as Extraction,
-    Knowledge as Knowledge,
-)
+from wsl_extraction.api import Copy as Copy, extract as extract
+from wsl_extraction.attacks.attack import Attack as Attack
+from wsl_extraction.attacks.knowledge import Knowledge as Knowledge
+from wsl_extraction.attacks.extraction import Extraction as Extraction
 from wsl_extraction.attacks.learning.learning import Learning as Learning
 from wsl_extraction.attacks.relu.functional import Functional as Functional
 from wsl_extraction.errors import InputError as InputError

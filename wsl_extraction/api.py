@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from wsl_extraction import checks
-from wsl_extraction.attacks.attack import Attack, Extraction, Knowledge
+from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.defaults import default_attack
+from wsl_extraction.attacks.extraction import Extraction
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.data import convert as data
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import by_goal
 from wsl_extraction.evaluation.by_goal import Evaluation
-from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.ledger import Budget, Ledger
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.responders import Responder, Silent, TransferSet
+from wsl_extraction.oracle.responders import Silent
 from wsl_extraction.oracle.response import Quantity
-from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.settings import OracleSettings
-from wsl_extraction.oracle.spaces import LazyRows
+from wsl_extraction.oracle.stores import (
+    NO_STORES,
+    Stores,
+    attack_oracle,
+    examiner_oracle,
+)
 from wsl_extraction.report import result, run_folder, run_table
 from wsl_extraction.runtime import devices, distribution, files
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
 from wsl_extraction.victims.victim import Victim
 
-_PATIENCE = 3600.0  # seconds that runs of one table wait for each other
 _LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
 
 
@@ -98,23 +102,6 @@ class Copy:
       path.write_text(run_folder.json_text(self.result, indent=2) + "\n",
                       encoding="utf-8")
     return folder
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stores:
-  """The files of responses; None keeps nothing.
-
-  Attributes:
-    responses: What the attack was answered, and what it paid.
-    measured: What the victim answered to measure the surrogate; runs that share
-      it ask once.
-    transfer_set: Responses of `label`, which are taken instead of asking the
-      victim, and charged to the attack all the same.
-  """
-
-  responses: pathlib.Path | None = None
-  measured: pathlib.Path | None = None
-  transfer_set: pathlib.Path | None = None
 
 
 def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
@@ -205,7 +192,7 @@ def knowledge_of(attack: Attack, parts: Parts,
 
 def perform(victim: Victim, attack: Attack, parts: Parts,
             options: OracleSettings, *, seed: int, runtime: Runtime,
-            stores: Stores = Stores(), fingerprint: str | None = None,
+            stores: Stores = NO_STORES, fingerprint: str | None = None,
             witnesses: np.ndarray | None = None,
             provenance: Mapping[str, Any] | None = None,
             begin: Callable[[], None] = lambda: None,
@@ -233,7 +220,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
   """
   started = time.monotonic()
   probed = check_victim(victim, parts, stores, fingerprint)
-  with _attack_oracle(victim, options, stores, fingerprint) as oracle:
+  with attack_oracle(victim, options, stores, fingerprint) as oracle:
     begin()
     extraction = attack(
         oracle, knowledge_of(attack, parts, witnesses), seed, runtime)
@@ -241,7 +228,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     _name_queries(runtime.folder, parts)
   evaluation = None
   if len(parts.test):
-    with _examiner(victim, stores, fingerprint) as examiner:
+    with examiner_oracle(victim, stores, fingerprint) as examiner:
       evaluation = by_goal.evaluate(
           extraction.surrogate, examiner, parts.test)
     proof = by_goal.certificate(
@@ -277,40 +264,7 @@ def _charges(ledger: Ledger, features: int) -> result.Charges:
       ledger.resent, ledger.equal_cost(features))
 
 
-@contextlib.contextmanager
-def _attack_oracle(victim: Victim, options: OracleSettings, stores: Stores,
-                   fingerprint: str | None) -> Iterator[Oracle]:
-  """The oracle that the attack gets: on a budget, remembering on disk."""
-  with contextlib.ExitStack() as stack:
-    def opened(path: pathlib.Path, mode: Mode) -> ResponseStore:
-      return stack.enter_context(options.store(
-          path, victim.outputs, victim.fingerprint, fingerprint, mode))
-
-    responder: Responder = options.live(victim)
-    if stores.transfer_set is not None:
-      responder = TransferSet(
-          opened(stores.transfer_set, Mode.READER), responder)
-    store = None
-    if stores.responses is not None:
-      store = opened(stores.responses, Mode.OWNER)
-    yield Oracle(responder, options.budget, store)
-
-
-@contextlib.contextmanager
-def _examiner(victim: Victim, stores: Stores,
-              fingerprint: str | None) -> Iterator[Oracle]:
-  """The oracle by which surrogates are measured."""
-  options = settings.richest(victim)
-  with contextlib.ExitStack() as stack:
-    store = None
-    if stores.measured is not None:
-      store = stack.enter_context(options.store(
-          stores.measured, victim.outputs, victim.fingerprint, fingerprint,
-          patience=_PATIENCE))
-    yield Oracle(options.live(victim, is_owner=True), None, store)
-
-
-def check_victim(victim: Victim, parts: Parts, stores: Stores = Stores(),
+def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
                  fingerprint: str | None = None) -> int:
   """Makes sure that answers are what is declared, on rows of the owner.
 
@@ -326,7 +280,7 @@ def check_victim(victim: Victim, parts: Parts, stores: Stores = Stores(),
   Raises:
     VictimMismatch: They are not.
   """
-  with _examiner(victim, stores, fingerprint) as examiner:
+  with examiner_oracle(victim, stores, fingerprint) as examiner:
     before = examiner.ledger.rows
     examiner.query(victims.probe_rows(parts, _LOOKED_AT))
     return examiner.ledger.rows - before

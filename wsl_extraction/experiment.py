@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from wsl_extraction import api, checks
-from wsl_extraction.attacks.attack import Attack, Queries
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Queries
 from wsl_extraction.data import datasets
 from wsl_extraction.data.examples import Dataset
 from wsl_extraction.data.split import Parts, Split
@@ -16,6 +17,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.ledger import Budget
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.settings import OracleSettings
+from wsl_extraction.oracle.stores import Stores
 from wsl_extraction.runtime import devices
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims.victim import VictimSource
@@ -152,9 +154,9 @@ class Experiment:
     api.check(self.attack, self.oracle, parts, parts.num_classes, runtime)
 
   def stores(self, responses: pathlib.Path,
-             measured: pathlib.Path) -> api.Stores:
+             measured: pathlib.Path) -> Stores:
     """The files of responses, the transfer set included."""
     transfer = self.transfer_set and pathlib.Path(
         self.transfer_set).expanduser()
-    return api.Stores(responses=responses, measured=measured,
+    return Stores(responses=responses, measured=measured,
                       transfer_set=transfer or None)

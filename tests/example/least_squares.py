@@ -5,15 +5,9 @@ import dataclasses
 import keras
 import numpy as np
 
-from wsl_extraction.attacks.attack import (
-    Attack,
-    Extraction,
-    Figure,
-    Goal,
-    Model,
-    Queries,
-    Status,
-)
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
+from wsl_extraction.attacks.extraction import Extraction, Figure, Status
 from wsl_extraction.oracle.reveals import Label
 from wsl_extraction.oracle.spaces import Vectors
 

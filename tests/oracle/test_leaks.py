@@ -18,7 +18,8 @@ from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.outputs import VictimFailed
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Label, Logits
-from wsl_extraction.oracle.spaces import Images, LazyRows
+from wsl_extraction.oracle.rows import LazyRows
+from wsl_extraction.oracle.spaces import Images
 
 
 class Served:

@@ -19,7 +19,8 @@ from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimFailed, VictimMismatch
 from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import NotRevealed, Quantity, Response
-from wsl_extraction.oracle.reveals import Both, Gradients, Logits, Meter, TopK
+from wsl_extraction.oracle.reveals import Logits, Meter, TopK
+from wsl_extraction.oracle.side_reveals import Both, Gradients
 from wsl_extraction.oracle.spaces import Vectors
 
 LOGITS = np.array([[2.0, -1.0, 0.5, 0.0], [0.0, 3.0, 1.0, 2.9]])

@@ -17,15 +17,8 @@ from wsl_extraction.oracle.response_codec import (
   table_layout,
 )
 from wsl_extraction.oracle.response_store import ResponseStore
-from wsl_extraction.oracle.reveals import (
-  Both,
-  Gradients,
-  Leaf,
-  Logits,
-  PowerTrace,
-  Scores,
-  TopK,
-)
+from wsl_extraction.oracle.reveals import Logits, Scores, TopK
+from wsl_extraction.oracle.side_reveals import Both, Gradients, Leaf, PowerTrace
 
 
 def kept(scores, dtype="log16"):

@@ -16,8 +16,9 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import response_store
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
-from wsl_extraction.oracle.reveals import Logits, Scores, TopK, parse
-from wsl_extraction.oracle.spaces import row_keys
+from wsl_extraction.oracle.reveal_names import parse
+from wsl_extraction.oracle.reveals import Logits, Scores, TopK
+from wsl_extraction.oracle.rows import row_keys
 
 CLASSES = 6
 IDENTITY = {"victim": "v1", "data set": "d1", "defences": ""}

@@ -12,20 +12,17 @@ from hypothesis import strategies as st
 
 from fixtures import oracles
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import reveals
+from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.response import NotRevealed, Quantity
 from wsl_extraction.oracle.reveals import (
-    Both,
-    Gradients,
-    Label,
-    LabelScore,
-    Leaf,
-    Logits,
-    Meter,
-    PowerTrace,
-    Scores,
-    TopK,
+  Label,
+  LabelScore,
+  Logits,
+  Meter,
+  Scores,
+  TopK,
 )
+from wsl_extraction.oracle.side_reveals import Both, Gradients, Leaf, PowerTrace
 
 LOGITS = np.array([[2.0, -1.0, 0.5, 0.0], [0.0, 3.0, 1.0, 2.9]])
 CHAIN = [Label(), LabelScore(), TopK(2), TopK(3), Scores(), Logits()]
@@ -39,11 +36,11 @@ def ask(reveal, given_=LOGITS, **kwargs):
 
 
 def test_names():
-  assert reveals.parse("r", " Top-K:3 ") == TopK(3)
-  assert reveals.parse("r", "label-score") == LabelScore()
+  assert reveal_names.parse("r", " Top-K:3 ") == TopK(3)
+  assert reveal_names.parse("r", "label-score") == LabelScore()
   for one in (*CHAIN, Leaf(), PowerTrace(), Gradients("scores")):
-    assert reveals.parse("r", str(one)) == one
-    assert reveals.parse("r", one) is one
+    assert reveal_names.parse("r", str(one)) == one
+    assert reveal_names.parse("r", one) is one
 
 
 @pytest.mark.parametrize("value", [
@@ -51,7 +48,7 @@ def test_names():
     ""])
 def test_what_is_no_reveal(value):
   with pytest.raises(InputError, match=r"Experiment\.reveal is .*top_k:3"):
-    reveals.parse("Experiment.reveal", value)
+    reveal_names.parse("Experiment.reveal", value)
 
 
 def test_the_chain_is_ordered():

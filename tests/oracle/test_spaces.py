@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import spaces
-from wsl_extraction.oracle.spaces import (
-    Categorical,
-    Continuous,
-    Images,
-    LazyRows,
-    Table,
-    Vectors,
-)
+from wsl_extraction.oracle.rows import LazyRows, row_keys
+from wsl_extraction.oracle.spaces import Images, Vectors
+from wsl_extraction.oracle.tables import Categorical, Continuous, Table
 
 PIXELS = Images(2, 3, 1)
 COLOURS = Categorical("colour", ("red", "green", "blue"))
@@ -46,12 +40,12 @@ def test_the_key_of_a_row_does_not_depend_on_its_batch():
 @given(arrays.arrays(np.float64, (2, 3), elements=st.floats(
     -1e300, 1e300, allow_subnormal=True)))
 def test_keys_are_equal_exactly_where_rows_are(rows):
-  first, second = spaces.row_keys(rows)
+  first, second = row_keys(rows)
   assert (first == second) == bool((rows[0] == rows[1]).all())
 
 
 def test_minus_zero_is_zero():
-  keys = spaces.row_keys(np.array([[0.0, 1.5], [-0.0, 1.5]]))
+  keys = row_keys(np.array([[0.0, 1.5], [-0.0, 1.5]]))
   assert keys[0] == keys[1]
 
 
@@ -61,10 +55,10 @@ def test_keys_of_bytes_are_those_of_older_stores():
 
   row = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
   expected = hashlib.blake2b(b"|u1(2, 3, 1)" + row.tobytes(), digest_size=16)
-  assert spaces.row_keys(row) == [expected.digest()]
+  assert row_keys(row) == [expected.digest()]
   row = np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 2, 3, 1)
   expected = hashlib.blake2b(b"<f4(2, 3, 1)" + row.tobytes(), digest_size=16)
-  assert spaces.row_keys(row) == [expected.digest()]
+  assert row_keys(row) == [expected.digest()]
 
 
 class Sly(np.ndarray):

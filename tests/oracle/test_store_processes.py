@@ -21,7 +21,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import response_store
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
 from wsl_extraction.oracle.reveals import Label, Scores
-from wsl_extraction.oracle.spaces import row_keys
+from wsl_extraction.oracle.rows import row_keys
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Asks 200 rows in batches that overlap, with a budget; logs what it is asked

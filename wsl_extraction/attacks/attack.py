@@ -4,110 +4,22 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import enum
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
-import keras
 import numpy as np
 
 from wsl_extraction import checks
-from wsl_extraction.data.examples import Examples
+from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
+from wsl_extraction.attacks.extraction import Extraction
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import NotRevealed
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.runtime import Runtime
-
-
-class Queries(enum.Enum):
-  """The origin of the inputs of queries."""
-
-  POOL = "pool"
-  SYNTHETIC = "synthetic"
-  NONE = "none"
-
-
-class Goal(enum.Enum):
-  """The goal of an adversary (Jagielski et al. 2020, section 3.2)."""
-
-  ACCURACY = "task accuracy"
-  FIDELITY = "fidelity"
-  FUNCTIONAL_EQUIVALENCE = "functional equivalence"
-
-
-class Model(enum.Enum):
-  """The class of victims that an attack is made for."""
-
-  LINEAR = "linear model"
-  NEURAL_NETWORK = "neural network"
-  DECISION_TREE = "decision tree"
-
-
-class Status(enum.Enum):
-  """The end of an attack."""
-
-  DONE = "DONE"
-  BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
-  INCOMPLETE = "INCOMPLETE"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Knowledge:
-  """The adversary's data before the first query.
-
-  Attributes:
-    pool: Its examples, without labels; None for none.
-    witnesses: One row of each class [c, ...], where it has them.
-    pool_labels: The labels int32 [n] of the pool, for baselines that learn
-      from them and ask nothing.
-  """
-
-  pool: Examples | None = None
-  witnesses: np.ndarray | None = None
-  pool_labels: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-  """A number that an attack reports beside its surrogate.
-
-  Attributes:
-    name: In `result.json`, and what the printed line begins with.
-    value: A number, a bool or a text.
-    text: What is printed; nothing where it is empty.
-  """
-
-  name: str
-  value: Any
-  text: str = ""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Extraction:
-  """The result of an attack.
-
-  Attributes:
-    surrogate: Maps rows to logits [n, c].
-    status: How the attack ended.
-    weights: The network that the surrogate is, where it was computed.
-    figures: What else there is to say.
-    missing: What the surrogate lacks; empty if nothing.
-  """
-
-  surrogate: keras.Model
-  status: Status
-  weights: ReluNetwork | None = None
-  figures: tuple[Figure, ...] = ()
-  missing: str = ""
-
-  def figure(self, name: str) -> Any:
-    """The value of the figure of that name."""
-    return next(one.value for one in self.figures if one.name == name)
-
 
 _DATA_SHEET = ("needs", "space", "queries", "goal", "model")
 

@@ -8,7 +8,8 @@ import hashlib
 
 import numpy as np
 
-from wsl_extraction.oracle.spaces import Images, LazyRows, Space, row_keys
+from wsl_extraction.oracle.rows import LazyRows, row_keys
+from wsl_extraction.oracle.spaces import Images, Space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

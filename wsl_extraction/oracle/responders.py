@@ -16,7 +16,8 @@ from wsl_extraction.oracle import outputs as answers
 from wsl_extraction.oracle.defences import Defence
 from wsl_extraction.oracle.response import Quantity, Response, softmax
 from wsl_extraction.oracle.reveals import Reveal
-from wsl_extraction.oracle.spaces import LazyRows, Space
+from wsl_extraction.oracle.rows import LazyRows
+from wsl_extraction.oracle.spaces import Space
 
 DTYPES = (None, "float16", "float32", "float64")
 
@@ -39,6 +40,10 @@ class Answering(Protocol):
     """The functions of rows [n, *shape] that compute its quantities."""
 
   @property
+  def fingerprint(self) -> str:
+    """A text that tells victims apart."""
+
+  @property
   def remote(self) -> bool:
     """True if an answer can be lost on the way back."""
 
@@ -51,6 +56,7 @@ class BareVictim:
   outputs: int
   quantities: Mapping[Quantity, Callable[[np.ndarray], Any]]
   remote: bool = False
+  fingerprint: str = ""
 
 
 class Responder(abc.ABC):

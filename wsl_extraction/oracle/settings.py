@@ -14,7 +14,8 @@ from wsl_extraction.oracle.ledger import Budget
 from wsl_extraction.oracle.responders import DTYPES, Answering, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
-from wsl_extraction.oracle.reveals import Logits, Reveal, Scores, parse
+from wsl_extraction.oracle.reveal_names import parse
+from wsl_extraction.oracle.reveals import Logits, Reveal, Scores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

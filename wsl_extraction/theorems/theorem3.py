@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsl_extraction.attacks.attack import Knowledge
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.evaluation import metrics

@@ -21,8 +21,8 @@ from fixtures.learning_attacks import (
   row_set,
   run,
 )
-from wsl_extraction.attacks.attack import Knowledge
 from wsl_extraction.attacks.defaults import default_attack
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.distillation import Distillation

@@ -19,7 +19,7 @@ from fixtures.two_layer_networks import (
   make_oracle,
   weights,
 )
-from wsl_extraction.attacks.attack import Status
+from wsl_extraction.attacks.extraction import Status
 from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.response import NotRevealed

@@ -15,16 +15,10 @@ import numpy as np
 from keras import ops
 
 from wsl_extraction import checks
-from wsl_extraction.attacks.attack import (
-    Attack,
-    Extraction,
-    Figure,
-    Goal,
-    Knowledge,
-    Model,
-    Queries,
-    Status,
-)
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
+from wsl_extraction.attacks.extraction import Extraction, Figure, Status
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.graph import ends, penultimate

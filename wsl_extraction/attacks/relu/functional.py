@@ -13,16 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wsl_extraction import checks
-from wsl_extraction.attacks.attack import (
-    Attack,
-    Extraction,
-    Figure,
-    Goal,
-    Knowledge,
-    Model,
-    Queries,
-    Status,
-)
+from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
+from wsl_extraction.attacks.extraction import Extraction, Figure, Status
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.attacks.relu.region import Region
 from wsl_extraction.attacks.relu.search import RecoveredNetwork, Search

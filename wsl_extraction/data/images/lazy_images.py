@@ -18,7 +18,7 @@ from wsl_extraction.data.images.image_files import (
     TfdsImages,
 )
 from wsl_extraction.data.images.image_index import Index
-from wsl_extraction.oracle.spaces import LazyRows
+from wsl_extraction.oracle.rows import LazyRows
 
 # Fewer than this are decoded before threads have started.
 _FEW = 16
