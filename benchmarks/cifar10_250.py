@@ -46,7 +46,7 @@ def worker(mode: str, data_dir: str | None, quick: bool) -> None:
     devices.start_backend()
     _, attack, train = mixmatch.training(steps, quick, images)
     learnt = attack.objective.images(
-        attack.batch_size, attack.unlabeled_batch_size)
+        attack.recipe.batch_size, attack.recipe.unlabeled_batch_size)
   timing.serve({"train": lambda: timing.rate(steps * learnt, train)})
 
 
@@ -125,12 +125,13 @@ def _outcome(run: pathlib.Path) -> tuple[tuple[str, ...], str]:
         100 * result[who][name][part] for part in ("value", "low", "high"))
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
-  steps = experiment.attack.steps
+  steps = experiment.attack.recipe.steps
+  trained = experiment.victim.recipe.steps
   return (figure("surrogate", "accuracy_top1"),
           figure("surrogate", "fidelity_top1"),
           figure("oracle", "accuracy_top1"), f"{steps / _SCHEDULE:.1%}"), (
       f"\n\nHere: {result['queries']} queries, the oracle trained for "
-      f"{experiment.victim.steps:,} steps and the surrogate for {steps:,}, on "
+      f"{trained:,} steps and the surrogate for {steps:,}, on "
       f"{result['backend']}, {result['device']}, in {result['precision']}; "
       f"{result['seconds'] / 3600:.1f} hours in all. In brackets 95% intervals "
       "over the test set.")

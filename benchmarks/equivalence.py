@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import timing
 
-from wsl_extraction.equivalence import bounds, milp, relaxation
+from wsl_extraction.equivalence import backward, bounds, milp, relaxation
 from wsl_extraction.equivalence.decide import (
   Undecided,
   decide,
@@ -87,7 +87,7 @@ class Contest:
 
   def _solve(self, way: str) -> float:
     start = time.perf_counter()
-    ranges = bounds.tightened(self._pair, self._box.low, self._box.high)
+    ranges = backward.tightened(self._pair, self._box.low, self._box.high)
     if way == "tight":
       ranges = relaxation.propagated(
           self._pair, self._rows, ranges, self._box.low, self._box.high,

@@ -24,7 +24,6 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import dataclasses
-import pathlib
 import resource
 import time
 
@@ -63,7 +62,7 @@ def cases() -> dict[str, Case]:
       "cifar 1024-64-10": Case("grey", 64, limit=1e-10, target=1.4),
       "cifar 3072-64-10": Case("colour", 64, 10, limit=1e-10, target=1.2),
       "digits 64-32-10, softmax": Case(
-          "digits", 32, limit=1e-8, target=4, oracle={"access": "scores"}),
+          "digits", 32, limit=1e-8, target=4, oracle={"reveal": "scores"}),
       "digits 64-32-10, float32 logits": Case(
           "digits", 32, limit=1e-4, oracle={"dtype": "float32"}),
       "digits 64-32-10, float32 victim": Case(
@@ -96,13 +95,11 @@ class Bench:
 
   def __init__(self, data_dir: str | None):
     self.data_dir = data_dir
-    self.cache = pathlib.Path(os.environ.get(
-        "WSL_EXTRACTION_CACHE", "~/.cache/wsl_extraction")).expanduser()
     self.known = {}
 
   def data(self, name: str):
-    """The data set and its split."""
-    from wsl_extraction.data import datasets, split
+    """The parts of a data set."""
+    from wsl_extraction.data import datasets, examples, split
 
     if name not in self.known:
       source = {"digits": "digits", "gauss": "mnist5k"}.get(name, "cifar10")
@@ -110,70 +107,70 @@ class Bench:
       if name == "gauss":
         dataset = dataclasses.replace(dataset, class_names=("only",))
       if name == "grey":
-        dataset = dataclasses.replace(
-            dataset, **{part: _grey(getattr(dataset, part))
-                        for part in ("train", "test")})
+        dataset = examples.image_dataset(
+            name, _grey(dataset.train), _grey(dataset.test),
+            dataset.class_names)
       sizes = (3000, 300, 500) if source == "cifar10" else (1000, 297, 500)
-      self.known[name] = dataset, split.Split(*sizes)(dataset)
+      self.known[name] = split.Split(*sizes)(dataset)
     return self.known[name]
 
   def run(self, case: Case, seed: int) -> Run:
-    from wsl_extraction.attacks.attack import Status, Surroundings
+    from wsl_extraction.attacks.extraction import Status
+    from wsl_extraction.attacks.knowledge import Knowledge
     from wsl_extraction.attacks.relu.functional import Functional
     from wsl_extraction.oracle.oracle import Oracle
-    from wsl_extraction.victims import victim as victims
+    from wsl_extraction.oracle.settings import OracleSettings
+    from wsl_extraction.runtime.runtime import Runtime
     from wsl_extraction.victims.perceptron import Perceptron
 
-    dataset, parts = self.data(case.data)
+    parts = self.data(case.data)
+    parts = dataclasses.replace(parts, space=dataclasses.replace(
+        parts.space, bounded=case.box))
     victim = Perceptron(
         hidden=case.hidden, alpha=case.alpha, seed=seed,
         trained=case.data != "gauss",
         max_iter=200 if case.data == "digits" else 30,
-        dtype="float32" if case.single else "float64")(
-            dataset, parts, victims.Surroundings(self.cache))
-    oracle = Oracle(
-        victim.predict, outputs="logits", input_shape=victim.input_shape,
-        num_classes=victim.num_classes, **{"access": "logits", **case.oracle})
+        dtype="float32" if case.single else "float64").load(parts, Runtime())
+    settings = OracleSettings(**{"reveal": "logits", **case.oracle})
+    oracle = Oracle(settings.live(victim))
     start = time.perf_counter()
-    extraction = Functional(box=case.box)(
-        oracle, parts.pool, seed, Surroundings(value_range=dataset.value_range))
+    extraction = Functional(box=case.box)(oracle, Knowledge(parts.pool), seed)
     seconds = time.perf_counter() - start
-    features = int(np.prod(victim.input_shape))
-    error, fidelity = _compared(
-        extraction.surrogate, victim, dataset, parts, case)
+    error, fidelity = _compared(extraction.surrogate, victim, parts, case)
+    figures = {one.name: one.value for one in extraction.figures}
     return Run(
-        extraction.status is Status.DONE, extraction.queries,
-        features * case.hidden / victim.num_classes + case.hidden + 1,
-        error, extraction.notes.get("tolerance", 0.0), fidelity, seconds,
-        extraction.notes["missing"])
+        extraction.status is Status.DONE, oracle.ledger.rows,
+        victim.space.features * case.hidden / victim.outputs + case.hidden + 1,
+        error, figures.get("tolerance", 0.0), fidelity, seconds,
+        extraction.missing)
 
 
-def _grey(examples):
-  grey = np.rint(np.asarray(examples.rows).mean(axis=3, keepdims=True))
-  return dataclasses.replace(examples, images=grey.astype(np.uint8))
+def _grey(part):
+  grey = np.rint(np.asarray(part.rows).mean(axis=3, keepdims=True))
+  return dataclasses.replace(part, rows=grey.astype(np.uint8))
 
 
-def _compared(surrogate, victim, dataset, parts, case) -> tuple[float, float]:
+def _compared(surrogate, victim, parts, case) -> tuple[float, float]:
   """The largest error, and the agreement of labels."""
   rng = np.random.default_rng(1)
-  low, high = dataset.value_range
-  shape = (_FRESH // 2, *victim.input_shape)
+  low, high = parts.space.value_range
+  shape = (_FRESH // 2, *parts.space.shape)
   near = rng.uniform(low, high, shape)
   wide = near if case.box else rng.normal(
       (low + high) / 2, high - low, shape)
-  real = np.concatenate([np.asarray(part.images, np.float64) for part in (
+  real = np.concatenate([np.asarray(part.rows, np.float64) for part in (
       parts.pool, parts.test)])
   largest, size = 0.0, 0.0
   for points in (near, wide, real):
     given = victim.predict(points).astype(np.float64)
     told = _told(surrogate, points)
-    if "access" in case.oracle:  # scores tell no common shift
+    if "reveal" in case.oracle:  # scores tell no common shift
       given, told = given - given[:, :1], told - told[:, :1]
     largest = max(largest, float(np.abs(given - told).max()))
     size = max(size, float(np.abs(given).max()))
   same = [np.nan]
-  if victim.num_classes > 1 and (case.single or case.oracle):
-    many = rng.uniform(low, high, (100_000, *victim.input_shape))
+  if victim.outputs > 1 and (case.single or case.oracle):
+    many = rng.uniform(low, high, (100_000, *parts.space.shape))
     same = [np.mean(victim.predict(points).argmax(1)
                     == _told(surrogate, points).argmax(1))
             for points in (many, parts.test.rows)]

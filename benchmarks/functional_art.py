@@ -126,24 +126,28 @@ def error(told: np.ndarray, true: np.ndarray) -> float:
 def ours(weights: list[np.ndarray], seed: int) -> dict:
   from sklearn import datasets
 
-  from wsl_extraction.attacks.attack import Status, Surroundings
+  from wsl_extraction.attacks.knowledge import Knowledge
   from wsl_extraction.attacks.relu.functional import Functional
   from wsl_extraction.data.examples import Examples
   from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.responders import BareVictim, Live
+  from wsl_extraction.oracle.response import Quantity
+  from wsl_extraction.oracle.reveals import Logits
+  from wsl_extraction.oracle.spaces import Images
 
-  oracle = Oracle(
-      lambda x: answers(weights, x), outputs="logits", input_shape=(8, 8, 1),
-      num_classes=len(weights[3]), access="logits")
+  oracle = Oracle(Live(BareVictim(
+      Images(8, 8, 1, 0.0, 1.0, bounded=False), len(weights[3]),
+      {Quantity.LOGITS: lambda x: answers(weights, x)}), Logits()))
   pool = datasets.load_digits().data[:300].reshape(-1, 8, 8, 1) / 16
   start = time.perf_counter()
-  found = Functional()(oracle, Examples(pool.astype(np.float32)), seed,
-                       Surroundings(value_range=(0.0, 1.0)))
+  extraction = Functional()(
+      oracle, Knowledge(Examples(pool.astype(np.float32))), seed)
   seconds = time.perf_counter() - start
   x = points()
-  told = np.concatenate([np.asarray(found.surrogate.predict_on_batch(
+  told = np.concatenate([np.asarray(extraction.surrogate.predict_on_batch(
       part.reshape(-1, 8, 8, 1))) for part in np.array_split(x, 4)])
-  missing = "" if found.status is Status.DONE else found.notes["missing"]
-  return {"rows": found.queries, "seconds": seconds, "reason": missing,
+  return {"rows": oracle.ledger.rows, "seconds": seconds,
+          "reason": extraction.missing,
           "error": error(told, answers(weights, x))}
 
 

@@ -6,6 +6,7 @@ width, at 64 pixels.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def student(depth: int, objective: str, images: int, steps: int,
   from wsl_extraction.runtime import devices
   devices.set_precision("mixed_bfloat16")
   model = _student(depth, objective, quick)
-  others = images if "unlabeled" in model.objective.needs else 0
+  others = images if "unlabeled" in model.objective.entries else 0
   seen = model.objective.images(images, others)
   train = _trainer(model, _batches(images, others, steps, quick), steps)
   # Without the rotation's head, four numbers of an image.
@@ -52,17 +53,21 @@ def _student(depth: int, name: str, quick: bool) -> Any:
   from wsl_extraction.networks.resnet_v2 import resnet_v2
   from wsl_extraction.objectives.distillation import Distillation
   from wsl_extraction.objectives.rotation import Rotation
+  from wsl_extraction.oracle.spaces import Images
   from wsl_extraction.runtime import devices
-  from wsl_extraction.training.student import Student
+  from wsl_extraction.runtime.runtime import Runtime
+  from wsl_extraction.training.recipe import Recipe, Seeds
   side, (name, *again) = _side(quick), name.split(", ")
-  network = resnet_v2((side, side, 3), _CLASSES, depth=depth, stem="imagenet",
-                      width=8 if quick else None, seed=0)
   objective = {"distillation": Distillation(),
                "rotation": Rotation(base=Distillation())}[name]
-  made = Student(network, objective, **{"rematerialize": True} if again else {})
-  made.compile(keras.optimizers.SGD(0.01, momentum=0.9),
-               **devices.compile_options())
-  return made
+  recipe = Recipe(
+      network=functools.partial(resnet_v2, depth=depth, stem="imagenet",
+                                width=8 if quick else None),
+      optimizer=functools.partial(keras.optimizers.SGD, 0.01, momentum=0.9),
+      steps=1, rematerialize=bool(again))
+  return recipe.student(
+      objective, Images(side, side, 3), _CLASSES, Seeds(0, 0, 0), Runtime(
+          compile_options=devices.compile_options(), adapt=devices.adapt))
 
 
 def _side(quick: bool) -> int:
@@ -70,10 +75,11 @@ def _side(quick: bool) -> int:
 
 
 def _batches(images: int, others: int, steps: int, quick: bool) -> Any:
+  from wsl_extraction.oracle.response import Quantity, Response
   from wsl_extraction.training import batches
   pixels, scores = pool(images, quick)
-  known = {"labeled": pixels, "targets": np.log(scores),
-           "revealed": np.ones(scores.shape, np.uint8)}
+  known = {"labeled": pixels, **batches.response_entries(
+      Response(_CLASSES, Quantity.PROBABILITIES, {"values": scores}))}
   return batches.by_step(
       known, 100 * steps, images, 0, pixels if others else None, others)
 

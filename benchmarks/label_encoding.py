@@ -1,9 +1,9 @@
-"""What the types of a label store do to the distillation target.
+"""What the types of a response store do to the distillation target.
 
 Random victims of 1,000 classes: logits are normal, and one class of each row
-lies higher. Their scores in float32 are kept in a `LabelStore`'s types and as
-others would keep them; each gives the target at temperature 1.5, which is
-compared with that of the float32 scores. "Lost" is the share of scores that
+lies higher. Their scores in float32 are kept in the types of a `ResponseStore`
+and as others would keep them; each gives the target at temperature 1.5, which
+is compared with that of the float32 scores. "Lost" is the share of scores that
 come back as 0; the gap is the Kullback-Leibler divergence of the target from
 the store's, in nats, the mean of 2,000 rows and the largest. (The other way
 round it is infinite where a score is lost.) Each type takes 2 bytes a score.
@@ -26,14 +26,12 @@ def kept(scores: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
       return scores.astype(ml_dtypes.bfloat16).astype(np.float64)
     return np.exp(np.log(scores).astype(np.float16).astype(np.float64))
-  from wsl_extraction.oracle.response import Response
+  from wsl_extraction.oracle.response import Quantity, Response
   from wsl_extraction.oracle.response_codec import ResponseCodec
-  from wsl_extraction.oracle.reveals import Access
-  every = np.arange(_CLASSES, dtype=np.int32)
-  encoding = ResponseCodec(Access.SCORES, None, _CLASSES, dtype)
-  said = Response(
-      Access.SCORES, np.broadcast_to(every, scores.shape), scores)
-  return encoding.decode(encoding.encode(said)).values.astype(np.float64)
+  from wsl_extraction.oracle.reveals import Scores
+  codec = ResponseCodec(Scores(), _CLASSES, dtype)
+  response = Response(_CLASSES, Quantity.PROBABILITIES, {"values": scores})
+  return codec.decode(codec.encode(response)).values.astype(np.float64)
 
 
 def heated(scores: np.ndarray) -> np.ndarray:
@@ -59,7 +57,7 @@ def main() -> None:
   args = timing.arguments(__doc__, rounds=1)
   count = 50 if args.quick else _ROWS
   timing.publish(
-      args, "What a label store's types do to distillation", __doc__.strip(),
+      args, "What a response store's types do to distillation", __doc__.strip(),
       timing.table(
           ["victim: spread, peak: median of the largest score", "type", "lost",
            "gap, mean", "gap, largest"],

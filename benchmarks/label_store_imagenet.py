@@ -1,4 +1,4 @@
-"""The label store at the size of ImageNet: 1,281,167 rows, 1,000 classes.
+"""The response store at the size of ImageNet: 1,281,167 rows, 1,000 classes.
 
 All scores in 16 bits (dtype log16), and the five largest with their classes
 (WSL-5), of random logits that are as peaked as a confident victim's. Keys are
@@ -7,21 +7,25 @@ its own: it writes all rows in batches of 256, in the order of the pool, reads
 256 random rows at a time, at most 102,400 of them, and once more 25,600 after
 the system was asked to drop the file from its cache ("cold"; that it does not
 do with pages that a process has mapped, so the memmap's are still there and
-that figure is a second warm one). `LabelStore`
-keeps each batch in a transaction of its own, on the disk when it returns, with
-a checksum for every row, turns float32 into log16, and gives a `Response` in
-float32; the others keep float16 that they were given, flush it at the end, give
-it back as it is, and find a key's row through a dictionary in memory. The
-memmap is the limit; HDF5 is a file format that one would take. Rates are by the
-clock and, in brackets, by the processor time that the process had, which other
-work on the machine does not shorten. Memory is the most that the process grew
-by in any step, the pages of a mapped file included; the keys, and a dictionary
-of them, were there before.
+that figure is a second warm one).
+
+`ResponseStore` is written by an `Oracle` on a budget, whose responses come from
+a table: a query makes the keys of its rows (a number each), looks up which have
+no response, charges those by key in one transaction and answers them in a
+second one, both on the disk when it returns. It keeps a checksum for every row,
+turns float32 into log16, and gives a `Response` in float32. The others keep
+float16 that they were given, flush it at the end, give it back as it is, and
+find a key's row through a dictionary in memory. The memmap is the limit; HDF5
+is a file format that one would take.
+
+Rates are by the clock and, in brackets, by the processor time that the process
+had, which other work on the machine does not shorten. Memory is the most that
+the process grew by in any step, the pages of a mapped file included; the keys,
+and a dictionary of them, were there before.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
@@ -34,57 +38,68 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import timing
 
-_BATCH, _CLASSES, _TOP, _MIB = 256, 1000, 5, 1 << 20
+from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.responders import Responder
+from wsl_extraction.oracle.response import Quantity, Response, softmax
+from wsl_extraction.oracle.response_store import ResponseStore
+from wsl_extraction.oracle.reveals import Scores, TopK
+from wsl_extraction.oracle.spaces import Vectors
+
+_BATCH, _CLASSES, _MIB = 256, 1000, 1 << 20
 _ROWS, _WARM, _COLD = 1_281_167, 102_400, 25_600
 _KINDS = {"scores": "1,000 scores", "top_k": "Top 5"}
 _STEPS = ("written", "warm", "cold")
-_NAMES = ("LabelStore", "numpy memmap", "HDF5")
+_NAMES = ("ResponseStore", "numpy memmap", "HDF5")
 
 
-class Answers:
-  """What an oracle would say, from a table: nothing but stores is measured."""
+class Table(Responder):
+  """Responses from a table: nothing but stores is measured.
+
+  Attributes:
+    arrays: Of some responses, which repeat: "values", and "classes" at top-k.
+    keys: Those of all rows.
+  """
 
   def __init__(self, kind: str, count: int):
-    from wsl_extraction.oracle.response import softmax
-    from wsl_extraction.oracle.reveals import Access
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=2, size=(4096, _CLASSES))
     logits[:, 0] += 12
     values = softmax(rng.permuted(logits, axis=1)).astype(np.float32)
-    classes = np.broadcast_to(np.arange(_CLASSES, dtype=np.int32), values.shape)
-    if kind == "top_k":
-      classes = np.argsort(-values, axis=1)[:, :_TOP].astype(np.int32)
-      values = np.take_along_axis(values, classes, axis=1)
-    self.access, self.k = Access.parse(kind), _TOP if kind == "top_k" else None
-    self.values, self.classes = values, classes
-    self.keys = [hashlib.blake2b(row.to_bytes(8, "little"), digest_size=16)
-                 .digest() for row in range(count)]
+    self.space, self.outputs = Vectors(1), _CLASSES
+    self.reveal = Scores() if kind == "scores" else TopK(5)
+    self.arrays = self.reveal.cut(Quantity.PROBABILITIES, values)
+    self.keys = self.space.keys(_inputs(np.arange(count)))
 
-  def __call__(self, rows: np.ndarray):
-    from wsl_extraction.oracle.response import Response
-    places = rows % len(self.values)
-    return Response(self.access, self.classes[places], self.values[places])
+  def __call__(self, rows, keys):
+    places = rows[:, 0].astype(int) % len(self.arrays["values"])
+    return Response(_CLASSES, self.reveal.scale, {
+        name: array[places] for name, array in self.arrays.items()})
 
 
-def _store(path: pathlib.Path, answers: Answers):
-  from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.response_store import ResponseStore
-  oracle = Oracle(
-      lambda rows: rows, outputs="probabilities", input_shape=(), k=answers.k,
-      num_classes=_CLASSES, access=answers.access).relayed(answers)
-  keys = answers.keys
-  store = ResponseStore(path, {"access": answers.access, "k": answers.k,
-                            "num_classes": _CLASSES}, "log16")
-  return (lambda rows: store.answer(oracle, keys[rows[0]:rows[-1] + 1], rows),
-          lambda rows: store.read([keys[row] for row in rows]), store.close)
+def _inputs(rows: np.ndarray) -> np.ndarray:
+  """What the oracle is asked about: numbers [n, 1]."""
+  return rows[:, None].astype(np.float64)
 
 
-def _arrays(answers: Answers, values, classes, close, place):
+def _opened(path: pathlib.Path, table: Table) -> ResponseStore:
+  return ResponseStore(path, table.reveal, _CLASSES, dtype="log16")
+
+
+def _store(path: pathlib.Path, table: Table):
+  store = _opened(path, table)
+  oracle = Oracle(table, len(table.keys), store)
+  return (lambda rows: oracle.query(_inputs(rows)),
+          lambda rows: store.read([table.keys[row] for row in rows]),
+          store.close)
+
+
+def _arrays(table: Table, values, classes, close, place):
   """The functions for rows of arrays, the classes' only at top-k."""
-  places = {key: row for row, key in enumerate(answers.keys)}
+  places = {key: row for row, key in enumerate(table.keys)}
 
   # Not at each turn: the store alone is to be measured.
-  given, named = answers.values.astype("f2"), answers.classes.astype("u2")
+  given = table.arrays["values"].astype("f2")
+  named = None if classes is None else table.arrays["classes"].astype("u2")
 
   def write(rows: np.ndarray) -> None:
     known = rows % len(given)
@@ -93,29 +108,33 @@ def _arrays(answers: Answers, values, classes, close, place):
       classes[rows[0]:rows[-1] + 1] = named[known]
 
   def read(rows: np.ndarray):
-    found = place(np.array([places[answers.keys[row]] for row in rows]))
+    found = place(np.array([places[table.keys[row]] for row in rows]))
     return values[found], None if classes is None else classes[found]
 
   return write, read, close
 
 
-def _memmap(path: pathlib.Path, answers: Answers):
-  shape = len(answers.keys), answers.values.shape[1]
+def _memmap(path: pathlib.Path, table: Table):
+  width = table.arrays["values"].shape[1]
+  named = "classes" in table.arrays
   mode = "r+" if path.exists() else "w+"
-  kept = np.memmap(path, np.dtype([("v", "f2", shape[1])] + (
-      [("c", "u2", shape[1])] if answers.k else [])), mode, shape=shape[:1])
-  return _arrays(answers, kept["v"], kept["c"] if answers.k else None,
-                 kept.flush, lambda rows: rows)
+  kept = np.memmap(
+      path, np.dtype([("v", "f2", width), ("c", "u2", width)][:1 + named]),
+      mode, shape=(len(table.keys),))
+  return _arrays(table, kept["v"], kept["c"] if named else None, kept.flush,
+                 lambda rows: rows)
 
 
-def _hdf5(path: pathlib.Path, answers: Answers):
+def _hdf5(path: pathlib.Path, table: Table):
   import h5py
   file = h5py.File(path, "a")
-  shape = len(answers.keys), answers.values.shape[1]
+  shape = len(table.keys), table.arrays["values"].shape[1]
   values = file.require_dataset("v", shape, "f2")
-  classes = file.require_dataset("c", shape, "u2") if answers.k else None
+  classes = None
+  if "classes" in table.arrays:
+    classes = file.require_dataset("c", shape, "u2")
   # It reads rows in rising order only.
-  return _arrays(answers, values, classes, file.close, np.sort)
+  return _arrays(table, values, classes, file.close, np.sort)
 
 
 _MAKERS = dict(zip(_NAMES, (_store, _memmap, _hdf5), strict=True))
@@ -148,10 +167,10 @@ def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:
   return (rows[i:i + _BATCH] for i in range(0, len(rows), _BATCH))
 
 
-def _steps(name: str, path: pathlib.Path, answers: Answers):
+def _steps(name: str, path: pathlib.Path, table: Table):
   """Figures by name: of writing, warm and cold reading."""
-  count = len(answers.keys)
-  write, _, close = _MAKERS[name](path, answers)
+  count = len(table.keys)
+  write, _, close = _MAKERS[name](path, table)
 
   def fill() -> None:
     for rows in _batches(np.arange(count)):
@@ -163,7 +182,7 @@ def _steps(name: str, path: pathlib.Path, answers: Answers):
   for step, most in (("warm", _WARM), ("cold", _COLD)):
     if step == "cold":
       _forget(path)
-    _, read, close = _MAKERS[name](path, answers)
+    _, read, close = _MAKERS[name](path, table)
     rows = order[:most]
     yield step, _measured(
         len(rows), lambda rows=rows, read=read: [
@@ -171,17 +190,15 @@ def _steps(name: str, path: pathlib.Path, answers: Answers):
     close()
 
 
-def _whole(path: pathlib.Path, answers: Answers) -> dict[str, float]:
+def _whole(path: pathlib.Path, table: Table) -> dict[str, float]:
   """Seconds for what a command does with a whole file, read from the disk."""
-  from wsl_extraction.oracle.response_store import ResponseStore
   _forget(path)
   start = time.perf_counter()
   seconds = {}
-  with ResponseStore(path, {"access": answers.access, "k": answers.k,
-                         "num_classes": _CLASSES}, "log16") as store:
+  with _opened(path, table) as store:
     for name, work in (("open", lambda: None), ("len", lambda: len(store)),
                        ("spent", lambda: store.spent),
-                       ("missing", lambda: store.missing(answers.keys))):
+                       ("missing", lambda: store.missing(table.keys))):
       if name == "missing":
         *_, grown = _measured(1, work)
       else:
@@ -193,11 +210,11 @@ def _whole(path: pathlib.Path, answers: Answers) -> dict[str, float]:
 
 def _worker(job: str) -> None:
   kind, name, count, path = json.loads(job)
-  path, answers = pathlib.Path(path), Answers(kind, count)
-  found = dict(_steps(name, path, answers))
+  path, table = pathlib.Path(path), Table(kind, count)
+  found = dict(_steps(name, path, table))
   found["size"] = path.stat().st_size / _MIB
   if name == _NAMES[0]:
-    found["whole"] = _whole(path, answers)
+    found["whole"] = _whole(path, table)
   print(json.dumps(found))
 
 
@@ -235,7 +252,7 @@ def main() -> None:
         "Cold, the store takes {open:.2f} s to open, {len:.2f} s for `len`, "
         "{spent:.2f} s for `spent`, and {missing:.1f} s and {MiB:,.0f} MiB to "
         "find which of all keys are missing.".format(**whole)]
-  timing.publish(args, "The label store at the size of ImageNet",
+  timing.publish(args, "The response store at the size of ImageNet",
                  __doc__.strip(), *pages)
 
 

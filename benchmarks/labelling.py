@@ -1,11 +1,13 @@
 """What labelling costs beside the victim: oracle and store over bare `predict`.
 
 "predict" is one call of Keras' `predict` over all images. "labelled" is what
-`label` does at its default batch size: the keys of all images, then batches of
-256 through `LabelStore.answer`, at access "scores", into a new file on disk.
-"predict a batch" calls Keras' `predict` for each batch of 256, as an oracle
-over a plain `model.predict` would. The victim is gin/mnist5k.gin's network,
-untrained, over its 5,000 digits, with 10 classes and with 1,000.
+`label` does at its default batch size: it looks up which keys of all images are
+missing from a new `ResponseStore` on disk, then queries an `Oracle` over that
+store in batches of 256, at the reveal "scores". The oracle checks each batch,
+charges its keys in one transaction, asks the victim, and writes the responses
+in another. "predict a batch" calls Keras' `predict` for each batch of 256, as
+an oracle over a plain `model.predict` would. The victim is gin/mnist5k.gin's
+network, untrained, over its 5,000 digits, with 10 classes and with 1,000.
 """
 
 from __future__ import annotations
@@ -23,36 +25,41 @@ def contestants(classes: int, count: int):
 
   from wsl_extraction.data import datasets
   from wsl_extraction.networks.resnet_v2 import resnet_v2
+  from wsl_extraction.oracle.responders import BareVictim
+  from wsl_extraction.oracle.response import Quantity
   from wsl_extraction.victims.victim import in_batches
-  images = datasets.load("mnist5k").train.rows[:count]
+  dataset = datasets.load("mnist5k")
+  images = dataset.train.rows[:count]
   network = resnet_v2((28, 28, 1), classes, depth=8, width=16, seed=0)
-  parts = range(0, len(images), _BATCH)
+  victim = BareVictim(
+      dataset.space, classes, {Quantity.LOGITS: in_batches(network)})
 
   def predict(rows=images):
     return network.predict(rows, batch_size=_BATCH, verbose=0)
 
   works = {
       "predict": predict,
-      "labelled": lambda: _label(in_batches(network), images, classes, parts),
+      "labelled": lambda: _label(victim, images),
       "predict a batch": lambda: np.concatenate(
-          [predict(images[start:start + _BATCH]) for start in parts])}
+          [predict(images[start:start + _BATCH])
+           for start in range(0, len(images), _BATCH)])}
   return {name: lambda work=work: timing.rate(len(images), work)
           for name, work in works.items()}
 
 
-def _label(predict, images, classes, parts) -> None:
+def _label(victim, images) -> None:
   from wsl_extraction.data.examples import Examples
   from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.responders import Live
   from wsl_extraction.oracle.response_store import ResponseStore
-  oracle = Oracle(predict, outputs="logits", input_shape=images.shape[1:],
-                  num_classes=classes)
-  identity = {"access": "scores", "k": None, "num_classes": classes}
-  keys = Examples(images).keys
+  from wsl_extraction.oracle.reveals import Scores
   with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder, ResponseStore(
-      pathlib.Path(folder) / "responses.sqlite", identity) as store:
-    for start in parts:
-      part = slice(start, start + _BATCH)
-      store.answer(oracle, keys[part], images[part])
+      pathlib.Path(folder) / "responses.sqlite", Scores(),
+      victim.outputs) as store:
+    oracle = Oracle(Live(victim, Scores()), store=store)
+    missing = store.missing(Examples(images).keys)
+    for start in range(0, len(missing), _BATCH):
+      oracle.query(images[missing[start:start + _BATCH]])
 
 
 def main() -> None:

@@ -39,23 +39,25 @@ def training(steps: int, quick: bool = False, images: np.ndarray | None = None,
 
   from wsl_extraction import cli
   from wsl_extraction.experiment import Experiment
+  from wsl_extraction.oracle.spaces import Images
   from wsl_extraction.runtime import devices
+  from wsl_extraction.runtime.runtime import Runtime
   from wsl_extraction.training import batches
-  from wsl_extraction.training.student import Student
+  from wsl_extraction.training.recipe import Seeds
   cli.configure(["gin/cifar10/mixmatch.gin"],
                 ["Adam.use_ema = False", *(_QUICK if quick else ())])
   experiment = cli.built(Experiment)
   devices.set_precision(experiment.precision)
   attack = dataclasses.replace(experiment.attack, **changed)
-  network = attack.network(
-      input_shape=_SHAPE, num_classes=CLASSES, value_range=(0, 255), seed=0)
-  student = Student(network, attack.objective, augment=attack.augment(seed=0))
-  student.compile(attack.optimizer(), **devices.compile_options())
+  recipe = attack.recipe
+  student = recipe.student(
+      attack.objective, Images(*_SHAPE), CLASSES, Seeds(0, 0, 0), Runtime(
+          compile_options=devices.compile_options(), adapt=devices.adapt))
   images = made_up() if images is None else images
-  rest = images[QUERIES:] if "unlabeled" in attack.objective.needs else None
-  batches = batches.by_step(_known(images), 100 * steps, attack.batch_size, 0,
-                             rest, attack.unlabeled_batch_size)
-  return student, attack, _trainer(student, batches, steps)
+  rest = images[QUERIES:] if "unlabeled" in attack.objective.entries else None
+  data = batches.by_step(_known(images), 100 * steps, recipe.batch_size, 0,
+                         rest, recipe.unlabeled_batch_size)
+  return student, attack, _trainer(student, data, steps)
 
 
 def made_up() -> np.ndarray:
@@ -68,10 +70,11 @@ def scores() -> np.ndarray:
 
 
 def _known(images: np.ndarray) -> dict[str, np.ndarray]:
-  return {"labeled": images[:QUERIES],
-          "labels": scores().argmax(axis=1).astype(np.int32),
-          "targets": np.log(scores()).astype(np.float32),
-          "revealed": np.ones((QUERIES, CLASSES), np.uint8)}
+  from wsl_extraction.oracle.response import Quantity, Response
+  from wsl_extraction.training import batches
+  response = Response(CLASSES, Quantity.PROBABILITIES, {"values": scores()})
+  return {"labeled": images[:QUERIES], "labels": response.top_classes,
+          **batches.response_entries(response)}
 
 
 def _trainer(student, batches, steps: int) -> Callable[[], None]:

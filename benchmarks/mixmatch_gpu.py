@@ -62,8 +62,9 @@ def _students(steps: int, quick: bool):
     student, attack, train = mixmatch.training(
         steps, quick, objective=objective)
     forward = sum(rotation_step.forward_flops(student.network))
-    seen = objective.images(attack.batch_size, attack.unlabeled_batch_size)
-    guessed = getattr(objective, "guesses", 0) * attack.unlabeled_batch_size
+    recipe = attack.recipe
+    seen = objective.images(recipe.batch_size, recipe.unlabeled_batch_size)
+    guessed = getattr(objective, "guesses", 0) * recipe.unlabeled_batch_size
     found[name] = train, forward * (3 * seen + guessed)
   return found
 

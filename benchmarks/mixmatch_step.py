@@ -56,9 +56,9 @@ def _work(student, attack) -> dict[str, float]:
   layers = rotation_step.forward_flops(student.network)
   forward, learning = sum(layers), 3 * sum(layers) - layers[0]
   unlabeled = getattr(attack.objective, "guesses", 0) * (
-      attack.unlabeled_batch_size)
+      attack.recipe.unlabeled_batch_size)
   return {"guess": unlabeled * forward,
-          "labelled": attack.batch_size * learning,
+          "labelled": attack.recipe.batch_size * learning,
           "unlabelled": unlabeled * learning}
 
 

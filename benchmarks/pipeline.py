@@ -96,7 +96,7 @@ def encoded(data_dir: str | None, quick: bool):
     files = synthetic(4 if quick else 95)
   source = InMemory(files)
   held = LazyImages(source, image_index.read(source, "benchmark"),
-                 np.arange(len(files)), _SIDE)
+                    np.arange(len(files)), _SIDE)
   return stored or held, held
 
 

@@ -32,22 +32,21 @@ def _images(count: int, side: int) -> np.ndarray:
 
 
 def _victims(path: pathlib.Path, images: np.ndarray, notes: list[str]):
-  from wsl_extraction.data.datasets import Dataset
-  from wsl_extraction.data.examples import Examples
+  from wsl_extraction.data.examples import Examples, image_dataset
   from wsl_extraction.data.split import Split
+  from wsl_extraction.runtime.runtime import Runtime
   from wsl_extraction.victims.torchvision import TorchvisionFile
-  from wsl_extraction.victims.victim import Surroundings
   labels = np.arange(len(images), dtype=np.int32)
-  dataset = Dataset("blocks", Examples(images, labels), None,
-                    tuple(map(str, range(1000))), (0.0, 255.0))
+  dataset = image_dataset("blocks", Examples(images, labels), None,
+                          tuple(map(str, range(1000))))
   parts = Split(private=0, pool=1, test=1)(dataset)
   made = {}
   for name in ("split", "grouped"):
-    make = TorchvisionFile(path=str(path), split_groups=name == "split")
+    source = TorchvisionFile(path=str(path), split_groups=name == "split")
     for way in ("converted", "found again")[:2 if name == "split" else 1]:
       made.pop(name, None)  # or it would be in memory twice
       start = time.perf_counter()
-      made[name] = make(dataset, parts, Surroundings(path.parent)).predict
+      made[name] = source.load(parts, Runtime(cache=path.parent)).predict
       notes.append(f"{name}: {way} in {time.perf_counter() - start:.1f} s")
   return made
 

@@ -15,30 +15,27 @@ def training(steps: int):
   import numpy as np
 
   from wsl_extraction import cli
-  from wsl_extraction.data import datasets
   from wsl_extraction.experiment import Experiment
+  from wsl_extraction.oracle.response import Quantity, Response
   from wsl_extraction.runtime import devices
+  from wsl_extraction.runtime.runtime import Runtime
   from wsl_extraction.training import batches
-  from wsl_extraction.training.student import Student
+  from wsl_extraction.training.recipe import Seeds
   cli.configure(["gin/rotation.gin"], [])
   experiment = cli.built(Experiment)
-  attack = experiment.attack
-  dataset = datasets.load(experiment.dataset)
-  pool = experiment.split(dataset).pool.rows
-  known = experiment.budget
+  objective, recipe = experiment.attack.objective, experiment.attack.recipe
+  _, parts = experiment.data()
+  pool, known = parts.pool.rows, experiment.budget
   scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), known)
-  network = attack.network(input_shape=dataset.input_shape, num_classes=10,
-                           value_range=dataset.value_range, seed=0)
-  student = Student(network, attack.objective, augment=attack.augment(seed=0))
-  student.compile(attack.optimizer(), **devices.compile_options())
-  entries = {"labeled": pool[:known],
-             "targets": np.log(scores).astype(np.float32),
-             "revealed": np.ones((known, 10), bool)}
-  images = attack.objective.images(
-      attack.batch_size, attack.unlabeled_batch_size)
-  batches = batches.by_step(entries, steps, attack.batch_size, 0, pool[known:],
-                             attack.unlabeled_batch_size)
-  return student, images, _trainer(student, batches, steps)
+  student = recipe.student(
+      objective, parts.space, parts.num_classes, Seeds(0, 0, 0), Runtime(
+          compile_options=devices.compile_options(), adapt=devices.adapt))
+  entries = {"labeled": pool[:known], **batches.response_entries(
+      Response(10, Quantity.PROBABILITIES, {"values": scores}))}
+  images = objective.images(recipe.batch_size, recipe.unlabeled_batch_size)
+  data = batches.by_step(entries, steps, recipe.batch_size, 0, pool[known:],
+                         recipe.unlabeled_batch_size)
+  return student, images, _trainer(student, data, steps)
 
 
 def _trainer(student, batches, steps: int) -> Callable[[], None]:

@@ -10,54 +10,84 @@ batches, minimises Distillation(temperature=1.5), whose targets are log-scores
 that it heats on the device, and is compiled with the package's defaults, which
 execute several steps at once. "As in train" adds train's progress bar,
 metrics.jsonl and one checkpoint at the end.
+
+On torch, where it is installed, Student stands beside a loop written by hand
+(benchmarks/resnet_v2_torch.py): the same network, batches, shifts and SGD, and
+cross-entropy with ready-made probabilities. torch's threads spin while they
+wait for each other, GOMP_SPINCOUNT rounds: 300,000 by default, fewer as the
+package sets it. Each of the two has a process for either number, and all take
+turns, on the machine as it is and beside two processes more that train by the
+loop. KERAS_BACKEND, if it is set, limits all this to one backend.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import io
+import json
+import os
 import pathlib
+import select
+import sys
 import tempfile
 
 import numpy as np
 import timing
 
-_BATCH = 64
+_BATCH, _CLASSES, _SHIFT, _TEMPERATURE = 64, 10, 2, 1.5
 _STEPS = 64
+_LOAD_STEPS = 4  # of the processes beside, between two looks whether to stop
+_BARE, _STUDENT, _IN_TRAIN = "bare Keras", "Student", "Student, as in train"
+_PLAIN = "plain torch"
+_OPENMP_SPINS = "300000"
 
 
-def worker(steps: int) -> None:
+def worker(mode: str, steps: int) -> None:
+  if mode == "load":
+    _load()
+    return
+  images, responses = _data(steps * _BATCH)
+  if mode == _PLAIN:
+    training = _plain(images, responses)
+    timing.serve({_PLAIN: lambda: timing.rate(len(images), training),
+                  "parameters": lambda: training.parameters})
+    return
   from wsl_extraction.runtime import devices
   devices.start_backend()
-  images, responses = _data(steps * _BATCH)
-  student, batches = _student(images, responses, steps)
-  timing.serve({
-      "bare Keras": _bare(images, responses),
-      "Student": lambda: _fit(student, batches, steps),
-      "Student, as in train": lambda: _as_in_train(student, batches, steps)})
+  student = _Student(images, responses, steps)
+  contestants = {_STUDENT: student.fit, _IN_TRAIN: student.fit_as_in_train,
+                 "parameters": student.parameters}
+  if mode == "fit":
+    contestants[_BARE] = _bare(images, responses)
+  timing.serve(contestants)
 
 
 def _data(count: int):
   """Digits, and scores that an oracle might have given for them."""
   from wsl_extraction.data import datasets
-  from wsl_extraction.oracle.response import Response
-  from wsl_extraction.oracle.reveals import Access
+  from wsl_extraction.oracle.response import Quantity, Response
 
   images = datasets.load("mnist5k").train.rows[:count]
-  scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), count)
-  classes = np.broadcast_to(np.arange(10, dtype=np.int32), scores.shape)
-  return images, Response(Access.SCORES, classes, scores.astype(np.float32))
+  scores = np.random.default_rng(0).dirichlet(np.full(_CLASSES, 0.3), count)
+  return images, Response(_CLASSES, Quantity.PROBABILITIES,
+                          {"values": scores.astype(np.float32)})
 
 
-def _network():
+def _heated(responses) -> np.ndarray:
+  heated = responses.values ** (1 / _TEMPERATURE)
+  return heated / heated.sum(axis=1, keepdims=True)
+
+
+def _network(**options):
   from wsl_extraction.networks.resnet_v2 import resnet_v2
-  return resnet_v2((28, 28, 1), 10, depth=8, width=16, seed=0)
+  return resnet_v2(depth=8, width=16, **options)
 
 
-def _compile(model, **options):
+def _sgd():
   import keras
-  model.compile(
-      keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), **options)
+  return keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
 
 
 def _bare(images, responses):
@@ -66,51 +96,81 @@ def _bare(images, responses):
   from wsl_extraction.runtime import devices
   from wsl_extraction.training.augment import Augment
   inputs = keras.Input(images.shape[1:], dtype="uint8")
-  model = keras.Model(inputs, _network()(Augment(shift=2)(inputs)))
-  _compile(model, jit_compile=devices.jit_compile(),
-           loss=keras.losses.CategoricalCrossentropy(from_logits=True))
-  heated = responses.values ** (1 / 1.5)
-  heated /= heated.sum(axis=1, keepdims=True)
+  network = _network(
+      input_shape=images.shape[1:], num_classes=_CLASSES, seed=0)
+  model = keras.Model(inputs, network(Augment(shift=_SHIFT)(inputs)))
+  model.compile(_sgd(), jit_compile=devices.jit_compile(),
+                loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+  heated = _heated(responses)
   return lambda: timing.rate(len(images), lambda: model.fit(
       images, heated, batch_size=_BATCH, verbose=0))
 
 
-def _student(images, responses, steps):
-  from wsl_extraction.objectives.distillation import Distillation
-  from wsl_extraction.runtime import devices
-  from wsl_extraction.training import batches
-  from wsl_extraction.training.augment import Augment
-  from wsl_extraction.training.student import Student
-  student = Student(_network(), Distillation(1.5), augment=Augment(shift=2))
-  _compile(student, **devices.compile_options())
-  entries = {"labeled": images, **batches.response_entries(responses, 10)}
-  return student, batches.by_step(entries, steps, _BATCH, seed=0)
+class _Student:
+  """A student made and fitted by a `Recipe`, as attacks do it."""
+
+  def __init__(self, images, responses, steps: int):
+    from wsl_extraction.objectives.distillation import Distillation
+    from wsl_extraction.oracle.spaces import Images
+    from wsl_extraction.runtime import devices
+    from wsl_extraction.runtime.runtime import Runtime
+    from wsl_extraction.training import batches
+    from wsl_extraction.training.augment import Augment
+    from wsl_extraction.training.recipe import Recipe, Seeds
+    self._runtime = functools.partial(
+        Runtime, compile_options=devices.compile_options(),
+        adapt=devices.adapt)
+    self._recipe = Recipe(
+        network=_network, optimizer=_sgd, steps=steps, batch_size=_BATCH,
+        augment=functools.partial(Augment, shift=_SHIFT),
+        checkpoint_every=steps)
+    self._entries = {
+        "labeled": images, **batches.response_entries(responses)}
+    self._seeds = Seeds(0, 0, 0)
+    self._student = self._recipe.student(
+        Distillation(_TEMPERATURE), Images(*images.shape[1:]), _CLASSES,
+        self._seeds, self._runtime())
+
+  def fit(self, checkpoint: pathlib.Path | None = None, **runtime) -> float:
+    return timing.rate(
+        self._recipe.steps * _BATCH, lambda: self._recipe.fit(
+            self._student, self._entries, "surrogate", self._seeds,
+            self._runtime(**runtime), checkpoint=checkpoint))
+
+  def fit_as_in_train(self) -> float:
+    from wsl_extraction.report import metrics_file, training_log
+    self._student.step.assign(0)
+    with tempfile.TemporaryDirectory() as name:
+      folder = pathlib.Path(name)
+      return self.fit(
+          folder / "checkpoint.npz", folder=folder,
+          training_callbacks=lambda *size: [
+              metrics_file.MetricsFile(folder / "metrics.jsonl"),
+              training_log.Progress(*size, stream=io.StringIO())])
+
+  def parameters(self) -> int:
+    return sum(int(np.prod(weight.shape))
+               for weight in self._student.trainable_variables)
 
 
-def _fit(student, batches, steps, **options) -> float:
-  from wsl_extraction.training import fit
-  return timing.rate(steps * _BATCH, lambda: fit.fit(
-      student, batches, steps, checkpoint_every=steps, **options))
+def _plain(images, responses):
+  import resnet_v2_torch
+  return resnet_v2_torch.Training(
+      images, _heated(responses), _BATCH, _SHIFT)
 
 
-def _as_in_train(student, batches, steps) -> float:
-  from wsl_extraction.report import training_log
-  student.step.assign(0)
-  with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder)
-    return _fit(student, batches, steps, checkpoint=path / "c.npz", callbacks=[
-        training_log.MetricsFile(path / "metrics.jsonl"),
-        training_log.Progress("student", steps, _BATCH, stream=io.StringIO())])
+def _load() -> None:
+  """Trains from each line "on" to the line after it."""
+  train = _plain(*_data(_LOAD_STEPS * _BATCH))
+  train()
+  for line in sys.stdin:
+    print(json.dumps(0.0), flush=True)
+    while line.strip() == "on" and not select.select([sys.stdin], [], [], 0)[0]:
+      train()
 
 
-def main() -> None:
-  args = timing.arguments(__doc__, rounds=9)
-  steps = 2 if args.quick else _STEPS
-  if args.worker:
-    worker(steps)
-    return
-  names = ("bare Keras", "Student", "Student, as in train")
-  backends = ("tensorflow",) if args.quick else ("tensorflow", "jax")
+def _keras_sections(backends, args) -> list[str]:
+  names = (_BARE, _STUDENT, _IN_TRAIN)
   with contextlib.ExitStack() as stack:
     ask = {backend: stack.enter_context(timing.Worker(
         "fit", ["--quick"] * args.quick, KERAS_BACKEND=backend)).ask
@@ -119,12 +179,84 @@ def main() -> None:
              for backend in backends for name in names}
     timing.in_turns(turns, 1 if args.quick else 2)
     rates = timing.in_turns(turns, args.rounds)
-  tables = [
-      f"{backend}:\n\n" + timing.compared(
-          {name: rates[backend, name] for name in names}, "images/s",
-          "bare Keras") for backend in backends]
+  return [f"{backend}:\n\n" + timing.compared(
+      {name: rates[backend, name] for name in names}, "images/s", _BARE)
+      for backend in backends]
+
+
+def _torch_sections(args) -> list[str]:
+  few = _package_spins()
+  # Name: mode of the process, its GOMP_SPINCOUNT, and what is measured there.
+  contestants = {
+      _PLAIN: (_PLAIN, _OPENMP_SPINS, _PLAIN),
+      f"{_PLAIN}, {few} rounds": (_PLAIN, few, _PLAIN),
+      f"{_STUDENT}, {_OPENMP_SPINS} rounds": ("torch", _OPENMP_SPINS, _STUDENT),
+      _STUDENT: ("torch", few, _STUDENT),
+      _IN_TRAIN: ("torch", few, _IN_TRAIN)}
+  with contextlib.ExitStack() as stack:
+    @functools.cache
+    def ask(mode: str, spins: str):
+      return stack.enter_context(timing.Worker(
+          mode, ["--quick"] * args.quick, KERAS_BACKEND="torch",
+          GOMP_SPINCOUNT=spins)).ask
+
+    sizes = {int(ask(mode, few)("parameters")) for mode in (_PLAIN, "torch")}
+    assert len(sizes) == 1, f"networks of {sizes} parameters"
+    alone = {("", name): functools.partial(ask(mode, spins), question)
+             for name, (mode, spins, question) in contestants.items()}
+    loads = [stack.enter_context(timing.Worker(
+        "load", KERAS_BACKEND="torch", GOMP_SPINCOUNT=_OPENMP_SPINS)).ask
+        for _ in range(2)]
+    turns = alone | {
+        ("busy", name): functools.partial(_beside, loads, measure)
+        for (_, name), measure in alone.items()}
+    timing.in_turns(turns, 1 if args.quick else 2)
+    rates = timing.in_turns(turns, args.rounds)
+  by_state = {state: {name: rates[state, name] for name in contestants}
+              for state in ("", "busy")}
+  return [
+      f"torch, networks of {sizes.pop():,} parameters, on the machine as it "
+      "is:\n\n" + timing.compared(by_state[""], "images/s", _PLAIN),
+      "torch, beside two busy processes:\n\n" + timing.compared(
+          by_state["busy"], "images/s", _PLAIN)]
+
+
+def _package_spins() -> str:
+  from wsl_extraction.runtime import devices
+  devices.set_environment_defaults()
+  return os.environ.get("GOMP_SPINCOUNT", _OPENMP_SPINS)
+
+
+def _beside(loads, measure) -> float:
+  """Measures while other processes are busy."""
+  for ask in loads:
+    ask("on")
+  try:
+    return measure()
+  finally:
+    for ask in loads:
+      ask("off")
+
+
+def main() -> None:
+  args = timing.arguments(__doc__, rounds=9)
+  if args.worker:
+    worker(args.worker, 2 if args.quick else _STEPS)
+    return
+  backends = ["tensorflow"] if args.quick else ["tensorflow", "jax"]
+  if importlib.util.find_spec("torch"):
+    backends.append("torch")
+  if chosen := os.environ.get("KERAS_BACKEND"):
+    backends = [chosen]
+    args.suffix = f"_{chosen}"
+  by_keras = [one for one in backends if one != "torch"]
+  sections = _keras_sections(by_keras, args) if by_keras else []
+  if "torch" in backends:
+    sections += _torch_sections(args)
+  elif not chosen:
+    sections.append("Plain torch: not run, as torch is not installed.")
   timing.publish(args, "Student.fit beside Keras' own fit", __doc__.strip(),
-                 *tables)
+                 *sections)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def _wide(steps: int):
 
   from wsl_extraction.objectives.objective import Supervised
   student, attack, train = mixmatch.training(steps, objective=Supervised())
-  return student, attack.batch_size, train
+  return student, attack.recipe.batch_size, train
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def arguments(description: str, rounds: int = 7,
   parser.add_argument("--quick", action="store_true",
                       help="smallest size; shows that it runs, no more")
   parser.add_argument("--write", action="store_true",
-                      help="write the page to docs/speed or docs/results as well")
+                      help="write the page to docs/speed or docs/results")
   parser.add_argument("--worker", help=argparse.SUPPRESS)
   for name, text in own.items():
     parser.add_argument(f"--{name}", help=text)

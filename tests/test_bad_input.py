@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures import bad_files
-from fixtures import commands
+from fixtures import bad_files, commands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +39,8 @@ class Case:
 def bound(*bindings: str, said: tuple[str, ...], **others) -> Case:
   """A case of bindings in gin's full form, without the modules' names."""
   modules = {
-    "Experiment": "experiment",
-    "Learning": "learning",
-    "Function": "function",
-    "KerasFile": "keras_file",
-    "Split": "split",
-  }
+      "Experiment": "experiment", "Learning": "learning",
+      "Function": "function", "KerasFile": "keras_file", "Split": "split"}
   full = [f"{modules[b.split('.')[0]]}.{b}" if b.split(".")[0] in modules else b
           for b in bindings]
   return Case(said, arguments=tuple(f"--gin_bindings={b}" for b in full),
@@ -80,10 +75,10 @@ FLAGS = {
 }
 GIN = {
     "unclosed bracket": Case(
-        ("own.gin", "line 30", "not closed"), arguments=OWN, bare=True,
+        ("own.gin", "line 32", "not closed"), arguments=OWN, bare=True,
         prepare=gin_text("split.Split.pool = (3\n")),
     "misspelt name": Case(
-        ("own.gin", "Lerning", "line 29", "check the spelling"), arguments=OWN,
+        ("own.gin", "Lerning", "line 31", "check the spelling"), arguments=OWN,
         bare=True, prepare=gin_text("learning.Lerning.steps = 3\n")),
     "two values": bound(
         "Experiment.budget = 3 4", said=("budget = 3 4", "mend the syntax")),
@@ -93,15 +88,16 @@ GIN = {
         "resnet_v2.resnet_v2.dept = 8", said=("resnet_v2", "'dept'")),
     "misspelt parameter of an optimizer": bound(
         "keras.optimizers.SGD.learning_rat = 0.1",
-        said=("Learning's", "learning_rat", "SGD", "mend")),
+        said=("Recipe.optimizer", "learning_rat", "(in SGD)", "mend")),
     "misspelt parameter of a victim's optimizer": bound(
         "import wsl_extraction.victims.trained",
         "Experiment.victim = @wsl_extraction.victims.trained.Trained()",
-        "wsl_extraction.victims.victim/recipe.Recipe.steps = 1",
-        "wsl_extraction.victims.victim/recipe.Recipe.network = @resnet_v2.resnet_v2",
-        "wsl_extraction.victims.victim/recipe.Recipe.optimizer = "
-        "@keras.optimizers.SGD", "keras.optimizers.SGD.learning_rat = 0.1",
-        said=("Trained's", "learning_rat", "SGD", "mend"), command="label"),
+        "wsl_extraction.victims.trained.Trained.recipe = "
+        "@victim/recipe.Recipe()", "victim/recipe.Recipe.steps = 1",
+        "victim/recipe.Recipe.network = @resnet_v2.resnet_v2",
+        "victim/recipe.Recipe.optimizer = @victim/keras.optimizers.SGD",
+        "victim/keras.optimizers.SGD.learning_rat = 0.1", command="label",
+        said=("Recipe.optimizer", "learning_rat", "(in victim/SGD)", "mend")),
     "undefined macro": bound(
         "surrogate/Recipe.steps = %NOWHERE", said=("NOWHERE", "mend")),
 }
@@ -113,18 +109,30 @@ SETTINGS = {
         "Experiment.budget = 'many'", said=("budget is 'many'", "give")),
     "budget too large": bound(
         "Experiment.budget = 65", said=("65", "pool of 64", "lower it")),
-    "access unknown": bound(
-        "Experiment.reveal = 'all'", said=("'all'", "choose one of label,")),
-    "access too little": bound(
+    "reveal unknown": bound(
+        "Experiment.reveal = 'all'",
+        said=("reveal is 'all'", "give label, label_score, top_k:3,")),
+    "reveal too little": bound(
         "Learning.objective = @distillation.LogitMatching()",
-        said=("access is 'scores'", "needs 'logits'", "raise it")),
-    "no k": bound("Experiment.reveal = 'top_k:3'",
-                  said=("k is None", "from 1 to 10")),
+        said=("reveal is 'scores'", "needs 'logits'", "raise it")),
+    "no k": bound("Experiment.reveal = 'top_k'",
+                  said=("reveal is 'top_k'", "give", "top_k:3")),
+    "k of 0": bound("Experiment.reveal = 'top_k:0'",
+                    said=("reveal is 'top_k:0'", "give", "top_k:3")),
     "k too large": bound(
-        "Experiment.reveal = 'top_k:3'", "Experiment.k = 11", command="label",
+        "Experiment.reveal = 'top_k:11'", command="label",
         said=("k is 11", "from 1 to 10")),
+    "access of before": bound(
+        "Experiment.access = 'label'",
+        said=("access is gone", "write Experiment.reveal = 'label'")),
+    "k of before": bound(
+        "Experiment.k = 3", command="label",
+        said=("k is gone", "write Experiment.reveal = 'top_k:3'")),
+    "steps of before": bound(
+        "Learning.steps = 3", command="label",
+        said=("Learning.steps is gone", "write surrogate/recipe.Recipe.steps")),
     "depth": bound("resnet_v2.resnet_v2.depth = 9",
-                   said=("Learning's", "depth 9", "8 and 11")),
+                   said=("Recipe.network", "depth 9", "8 and 11")),
     "batch size": bound("surrogate/Recipe.unlabeled_batch_size = 'a'",
                         said=("unlabeled_batch_size is 'a'", "give")),
     "victim without brackets": bound(
@@ -137,7 +145,7 @@ SETTINGS = {
         said=("declared to give probabilities", "outputs='logits'")),
     "dtype of responses": bound(
         "Experiment.response_dtype = 'int8'",
-        said=("'int8'", "choose log16, float16")),
+        said=("'int8'", "choose one of log16, float16,")),
 }
 MIXMATCH = ("from wsl_extraction.objectives import mixmatch",
             "Learning.objective = @mixmatch.MixMatch()")

@@ -12,8 +12,7 @@ import sys
 
 import pytest
 
-from fixtures import commands
-from fixtures import stand_in_runs
+from fixtures import commands, stand_in_runs
 from fixtures.commands import GRID
 from wsl_extraction.report.grids import grid_runs
 
@@ -124,8 +123,7 @@ def refused(name: str, folder: pathlib.Path) -> commands.Outcome:
     return commands.run(words(*more), folder, commands.environment(folder))
   for row, budget, seed in itertools.product("ab", (16, 32), (0, 1)):
     cell = grid_runs.Cell(
-      row, "", grid_runs.GinSettings(), f"{row}/budget_{budget}"
-    )
+        row, "", grid_runs.GinSettings(), f"{row}/budget_{budget}")
     stand_in_runs.write(
         grid_runs.Run(cell, seed), folder / "runs", stand_in_runs.result(
             {"accuracy_top1": 0.5, "fidelity_top1": 0.5}))

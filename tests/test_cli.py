@@ -15,11 +15,12 @@ from wsl_extraction.errors import InputError
 GIN = """\
 from __gin__ import dynamic_registration
 
-from wsl_extraction.evaluation import metrics
 from wsl_extraction.attacks.learning import learning
 from wsl_extraction.data import split
+from wsl_extraction.evaluation import metrics
 from wsl_extraction.objectives import distillation
 from wsl_extraction.objectives import objective
+from wsl_extraction.training import recipe
 
 learning.Learning.objective = @distillation.Distillation()
 surrogate/recipe.Recipe.steps = 3
@@ -102,6 +103,9 @@ def test_flags_that_cannot_be_used(monkeypatch, capsys, arguments, said):
 
 
 @pytest.mark.parametrize("bindings, name, value", [
+    (["learning.Learning.rounds = 4"], "learning.Learning.rounds", 4),
+    (["Learning.rounds = 4", "learning.Learning.rounds = 7"],
+     "learning.Learning.rounds", 7),
     (["surrogate/recipe.Recipe.steps = 4"], "surrogate/recipe.Recipe.steps", 4),
     (["surrogate/Recipe.steps = 4"], "surrogate/recipe.Recipe.steps", 4),
     (["surrogate/Recipe.steps = 4", "surrogate/recipe.Recipe.steps = 7"],
@@ -143,11 +147,13 @@ def test_a_binding_may_refer_to_what_an_earlier_one_imports(file):
 
 
 @pytest.mark.parametrize("text, said", [
-    ("learning.Learning.stepz = 1\n", r"'stepz' \(line 12\); check the spell"),
+    ("learning.Learning.stepz = 1\n", r"'stepz' \(line 13\); check the spell"),
     ("learning.Lerning.steps = 1\n", r"attribute Lerning"),
     ("surrogate/recipe.Recipe.steps = [1,\n", r"near line 1\d: a bracket"),
-    ("surrogate/recipe.Recipe.steps = 1 2\n", r"line 12.*mend the syntax"),
+    ("surrogate/recipe.Recipe.steps = 1 2\n", r"line 13.*mend the syntax"),
     ("import no_such_module\n", "no_such_module"),
+    ("surrogate/rotation.Rotation.weight = 2.0\n",
+     r"'rotation' was not provided by an import.*line 13\); check"),
     ("include 'no_such.gin'\n", "no_such.gin"),
 ])
 def test_gin_files_that_cannot_be_read(tmp_path, text, said):

@@ -133,16 +133,13 @@ def test_a_data_dir_that_cannot_be(tmp_path, make, said):
 
 def test_where_data_sets_are_looked_for(monkeypatch):
   import tensorflow_datasets as tfds
-
-  assert (
-    str(prepared_index.folder()) == tfds.core.constants.get_default_data_dir()
-  )
+  theirs = tfds.core.constants.get_default_data_dir()
+  assert str(prepared_index.folder()) == theirs
   monkeypatch.setenv("TFDS_DATA_DIR", "~/mine")
   assert prepared_index.folder() == pathlib.Path.home() / "mine"
   assert prepared_index.folder("here") == pathlib.Path("here")
-  assert prepared_index.folder("~nobody_here/x") == pathlib.Path(
-    "~nobody_here/x"
-  )
+  unknown = "~nobody_here/x"
+  assert prepared_index.folder(unknown) == pathlib.Path(unknown)
 
 
 def test_imagenet_is_explained_where_it_is_missing(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gin
 import keras
-import numpy as np
 import pytest
 
 from fixtures.gin_files import (
@@ -17,6 +16,7 @@ from fixtures.gin_files import (
     one_step,
 )
 from wsl_extraction import cli
+from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
 
 @pytest.mark.parametrize(
@@ -26,29 +26,27 @@ def test_one_step(name, tmp_path):
 
 
 def test_functional_extraction_is_exact(tmp_path):
+  from wsl_extraction import api
   from wsl_extraction import experiment as experiments
-  from wsl_extraction.attacks.attack import Status, Surroundings
-  from wsl_extraction.equivalence import certify, domains
-  from wsl_extraction.victims import victim as victims
 
   # Surrogates are kept in single precision on jax.
   bound = 1e-8 if keras.backend.backend() != "jax" else 1e-1
   cli.configure(["gin/functional.gin"], [])
   experiment = cli.built(experiments.Experiment)
   dataset, parts = experiment.data()
-  experiment.check(dataset, parts)
-  victim = experiment.victim(
-      dataset, parts, victims.Surroundings(cli.cache_folder()))
-  with experiment.attacked(tmp_path / "r.sqlite", victim, dataset) as oracle:
-    extraction = experiment.attack(
-        oracle, parts.pool, 0, Surroundings(value_range=dataset.value_range))
-  figures = experiments.examine(extraction.surrogate, victim, parts.test)
-  assert extraction.status is Status.DONE
-  assert extraction.notes["queries_per_bound"] < 3
-  assert figures["surrogate"]["fidelity_top1"].value == 1
-  low, high = map(float, dataset.value_range)
-  proof = certify.certify(victim.weights, extraction.weights, domains.Box(
-      np.full(64, low), np.full(64, high)))
+  runtime = Runtime(cache=cache_folder())
+  experiment.check(parts, runtime)
+  copy = api.perform(
+      experiment.victim.load(parts, runtime), experiment.attack, parts,
+      experiment.oracle, seed=0, runtime=runtime,
+      stores=experiment.stores(tmp_path / "r.sqlite", tmp_path / "m.sqlite"),
+      fingerprint=dataset.fingerprint)
+  assert copy.status == "DONE"
+  assert copy.extraction.figure("queries_per_bound") < 3
+  assert copy.fidelity == 1
+  # On all images, none of which leaves this range.
+  assert parts.space.value_range == (0, 255) and parts.space.features == 64
+  proof = copy.evaluation.certificate
   assert 0 <= proof.lower <= proof.upper < bound
 
 

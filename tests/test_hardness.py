@@ -14,7 +14,7 @@ from fixtures import commands
 from fixtures.gin_files import ROOT, THEOREMS
 from wsl_extraction import cli
 from wsl_extraction.evaluation.metrics import Estimate
-from wsl_extraction.report import curves, run_folder, text_tables
+from wsl_extraction.report import curves, json_text, text_tables
 from wsl_extraction.theorems.theorem import Hardness, number
 
 # The smallest of each.
@@ -94,7 +94,7 @@ def test_shipped_files_run(name, monkeypatch):
     for table, found in part().items():
       rows.setdefault(table, []).extend(found)
   # As files keep them.
-  findings = theorem.findings(json.loads(run_folder.json_text(rows)))
+  findings = theorem.findings(json.loads(json_text.json_text(rows)))
   for sheet in findings.sheets.values():
     assert sheet.rows
     assert text_tables.markdown(sheet)

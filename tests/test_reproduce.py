@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -15,12 +16,15 @@ import pytest
 
 from fixtures import commands
 
-# Waits, while the victim is asked, for as long as the file "hold" exists.
+# Writes down how many rows it is asked about, and waits as long as the file
+# "hold" exists.
 HELD = '''
 import pathlib, time
 import numpy_victim
 
 def scores(images):
+  with open("asked.txt", "a") as log:
+    log.write(f"{len(images)}\\n")
   if pathlib.Path("hold").exists():
     pathlib.Path("waiting").touch()
   while pathlib.Path("hold").exists():
@@ -32,6 +36,7 @@ grid.Grid.settings = ("import held_victim",
                        "function.Function.function = @held_victim.scores")
 """
 RUNS = ("runs/two_steps/budget_16/seed_0", "runs/one_step/budget_16/seed_0")
+TESTS = 50  # rows of the test set of each run
 OUTPUT = ("table.md", "table.tex", "table.csv", "runs.csv", "plot.png",
           "plot.pdf")
 
@@ -115,6 +120,58 @@ def test_the_same_command_again_runs_nothing_and_prints_the_same(grids_run):
   assert "two steps minus one step, 16 queries" in first.stdout
 
 
+def results(files: dict[str, bytes | None], *runs: str) -> list[dict]:
+  return [json.loads(files[f"{run}/result.json"] or "") for run in runs]
+
+
+def test_the_victim_is_asked_about_the_test_set_once_for_all_runs(grids_run):
+  for job in (undisturbed, disturbed):
+    _, outcomes = grids_run[job]
+    after = outcomes[-1].after
+    first, second = results(after, *RUNS)
+    assert first["measured"] == second["measured"] == TESTS
+    assert (first["measured_anew"], second["measured_anew"]) == (TESTS, 0)
+    assert sum(map(int, after["asked.txt"].split())) == TESTS + 2 * 16
+    kept = {name for name in after if name.startswith("runs/measured/")}
+    assert len(kept) == 1 and kept.pop().endswith(".sqlite")
+    assert not any(f"{run}/measured.sqlite" in after for run in RUNS)
+
+
+def test_runs_at_once_wait_for_each_other_and_ask_once(tmp_path):
+  environ = prepare(tmp_path)
+  (tmp_path / "hold").touch()
+  processes = [start_train(tmp_path, environ, "a")]
+  try:
+    # It asks about its first rows of the test set, and holds their file.
+    wait_for((tmp_path / "waiting").exists)
+    processes.append(start_train(tmp_path, environ, "b"))
+    wait_for((tmp_path / "b/config.gin").exists)
+    time.sleep(1)
+    assert all(process.poll() is None for process in processes)
+    (tmp_path / "hold").unlink()
+    for process in processes:
+      _, said = process.communicate(timeout=120)
+      assert process.returncode == 0, said
+  finally:
+    for process in processes:
+      process.kill()
+  after = commands.contents(tmp_path)
+  assert sum(one["measured_anew"] for one in results(after, "a", "b")) == TESTS
+  assert sum(map(int, after["asked.txt"].split())) == TESTS + 2 * 16
+
+
+def start_train(folder: pathlib.Path, environ: dict[str, str],
+                name: str) -> subprocess.Popen:
+  return subprocess.Popen(
+      commands.command(
+          "train", "--gin_file=base.gin", f"--workdir={name}",
+          "--measured=shared", "--gin_bindings=Experiment.budget = 16",
+          "--gin_bindings=import held_victim",
+          "--gin_bindings=function.Function.function = @held_victim.scores"),
+      cwd=folder, env=environ, text=True, stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE)
+
+
 def without_hours(table: str) -> list[list[str]]:
   return [line.split("|")[:-2] for line in table.splitlines()
           if line.startswith("|")]
@@ -146,8 +203,8 @@ def test_results_of_other_settings_are_refused_and_left_alone(
   folder, _ = grids_run[undisturbed]
   shutil.copytree(folder, tmp_path / "copy")
   outcome = commands.run(
-      words("--gin_bindings=Grid.settings = 'surrogate/recipe.Recipe.steps = 5'",
-            "--shard=2/2"),
+      words("--gin_bindings=Grid.settings = "
+            "'surrogate/recipe.Recipe.steps = 5'", "--shard=2/2"),
       tmp_path / "copy",
       commands.environment(tmp_path / "copy", KERAS_BACKEND="tensorflow"))
   assert (outcome.status, outcome.stdout) == (2, "")

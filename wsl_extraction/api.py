@@ -30,12 +30,12 @@ from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.settings import OracleSettings
 from wsl_extraction.oracle.stores import (
-    NO_STORES,
-    Stores,
-    attack_oracle,
-    examiner_oracle,
+  NO_STORES,
+  Stores,
+  attack_oracle,
+  examiner_oracle,
 )
-from wsl_extraction.report import result, run_folder, run_table
+from wsl_extraction.report import json_text, result, run_table
 from wsl_extraction.runtime import devices, distribution, files
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
@@ -99,7 +99,7 @@ class Copy:
     with files.atomic_write(folder / "surrogate.keras") as path:
       self.surrogate.save(path)
     with files.atomic_write(folder / "result.json") as path:
-      path.write_text(run_folder.json_text(self.result, indent=2) + "\n",
+      path.write_text(json_text.json_text(self.result, indent=2) + "\n",
                       encoding="utf-8")
     return folder
 
@@ -250,7 +250,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
                   "licence": victim.licence or None}, evaluation=evaluation)
   fields["seconds"] = time.monotonic() - started
   return Copy(extraction.surrogate, extraction, evaluation, oracle.ledger,
-              run_folder.plain(fields))
+              json_text.plain(fields))
 
 
 def _charges(ledger: Ledger, features: int) -> result.Charges:

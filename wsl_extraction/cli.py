@@ -23,7 +23,7 @@ from absl import flags
 
 import wsl_extraction
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import gin_moves
+from wsl_extraction.report import gin_moves, stages
 from wsl_extraction.runtime import devices
 from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
@@ -256,10 +256,8 @@ def experiment() -> Experiment:
 
 def load_data(made: Experiment) -> tuple[Dataset, Parts]:
   """Loads an experiment's data, and shows the progress of a first reading."""
-  from wsl_extraction.report import progress
-
   with contextlib.ExitStack() as shown:
-    return made.data(FLAGS.data_dir, progress.FirstReading(shown))
+    return made.data(FLAGS.data_dir, stages.FirstReading(shown))
 
 
 def load_victim(made: Experiment, parts: Parts) -> Victim:

@@ -58,13 +58,13 @@ def define_flags() -> None:
 def main() -> None:
   """Prints what was found; ends with status 2 where no run is possible."""
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction.report import machine_page, run_folder
+  from wsl_extraction.report import json_text, machine_page
 
   facts = examined(flags.FLAGS.data_dir)
   if flags.FLAGS.output:
     with files.atomic_write(flags.FLAGS.output) as temporary:
       temporary.write_text(
-          run_folder.json_text(facts, indent=2) + "\n", encoding="utf-8")
+          json_text.json_text(facts, indent=2) + "\n", encoding="utf-8")
   cli.show(machine_page.page(facts))
   if facts["problems"]:
     raise SystemExit(2)

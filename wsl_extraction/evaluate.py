@@ -42,7 +42,7 @@ def main() -> None:
   from wsl_extraction.evaluation import by_goal
   from wsl_extraction.oracle import settings
   from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.report import run_folder, run_table
+  from wsl_extraction.report import json_text, run_table
   from wsl_extraction.runtime import devices, files
   from wsl_extraction.victims import keras_file
 
@@ -61,7 +61,7 @@ def main() -> None:
             "victim": victim.fingerprint, **_attacked(path),
             "measured": evaluation.measured, "oracle": evaluation.oracle,
             "surrogate": evaluation.surrogate}
-  text = run_folder.json_text(result, indent=2) + "\n"
+  text = json_text.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
     with files.atomic_write(flags.FLAGS.output) as temporary:
       temporary.write_text(text)

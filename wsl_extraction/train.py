@@ -171,7 +171,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import api
-  from wsl_extraction.report import progress, training_log
+  from wsl_extraction.report import metrics_file, stages
   from wsl_extraction.runtime import files
 
   begun = [path for path in (run.checkpoint, run.queries, *run.round_files())
@@ -187,7 +187,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
   with cli.without_traces(run.path):
     is_new = not run.config.exists()
     run.prepare(config)
-    earlier = sum(map(training_log.recorded_seconds, (
+    earlier = sum(map(metrics_file.recorded_seconds, (
         run.metrics, *run.path.glob("round_*.jsonl"))))
     try:
       copy = api.perform(
@@ -197,7 +197,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
               run.responses, _measured(run, victim, dataset)),
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
-          begin=lambda: hosts.share(victim.facts()), stage=progress.Stages())
+          begin=lambda: hosts.share(victim.facts()), stage=stages.Stages())
     except InputError:
       if is_new and not run.has_work():
         run.discard()
@@ -231,21 +231,26 @@ def _measured(run: RunFolder, victim: Victim,
 
 def _runtime(run: RunFolder, placement: Placement) -> Runtime:
   """Progress display and training log of each training."""
-  from wsl_extraction.report import progress, training_log
+  from wsl_extraction.report import (
+    metrics_file,
+    stages,
+    tensorboard,
+    training_log,
+  )
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:
     shown = training_log.Progress(name, *size)
     if name != "surrogate":
       path = run.path / f"{name.split('/')[0].replace(' ', '_')}.jsonl"
-      return [training_log.MetricsFile(path), shown]
-    return [training_log.MetricsFile(run.metrics),
-            training_log.TensorBoard(run.events), shown]
+      return [metrics_file.MetricsFile(path), shown]
+    return [metrics_file.MetricsFile(run.metrics),
+            tensorboard.TensorBoard(run.events), shown]
 
   if placement.is_main:
     return Runtime(
         folder=run.path, placement=placement, adapt=devices.adapt,
         compile_options=devices.compile_options(placement.replicas),
-        training_callbacks=shown_and_recorded, stage=progress.Stages(),
+        training_callbacks=shown_and_recorded, stage=stages.Stages(),
         read_batches=_read)
   return Runtime(
       folder=run.path, placement=placement, adapt=devices.adapt,

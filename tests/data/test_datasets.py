@@ -138,6 +138,29 @@ def test_private_and_test_do_not_depend_on_the_pool(mnist5k):
   assert large.overlap == 50
 
 
+@pytest.mark.parametrize("overlap", [0, 100])
+def test_a_pool_may_begin_with_a_balanced_subset(mnist5k, overlap):
+  plain = split.Split(500, 2000, 300, overlap)(mnist5k)
+  begun = split.Split(500, 2000, 300, overlap, balanced=200)(mnist5k)
+  assert set(np.bincount(begun.pool.labels[:200])) == {20}
+  assert sorted(begun.pool.keys) == sorted(plain.pool.keys)
+  assert begun.private.keys == plain.private.keys
+  assert begun.test.keys == plain.test.keys
+  assert begun.overlap == plain.overlap == overlap
+  # No stretch within it is balanced; chance gives that almost never.
+  for part in (begun.pool.labels[:100], begun.pool.labels[200:300]):
+    assert set(np.bincount(part, minlength=10)) != {10}
+  again = split.Split(500, 2000, 300, overlap, balanced=200)(mnist5k)
+  assert again.pool.keys == begun.pool.keys
+
+
+def test_a_balanced_subset_is_no_larger_than_the_pool(mnist5k):
+  whole = split.Split(0, 50, 50, balanced=50)(mnist5k)
+  assert len(whole.pool) == 50
+  with refused("Split.balanced is 51", "the pool of 50"):
+    split.Split(0, 50, 50, balanced=51)
+
+
 def test_parts_are_not_ordered_by_class(mnist5k):
   labels = split.Split(100, 1000, 100)(mnist5k).pool.labels
   # A balanced start would hold ten of each; chance gives that almost never.
@@ -193,7 +216,7 @@ def test_any_split_has_the_sizes_and_proportions_asked_for(data):
 
 
 @pytest.mark.parametrize(
-    "field", ["private", "pool", "test", "overlap", "seed"])
+    "field", ["private", "pool", "test", "overlap", "seed", "balanced"])
 @pytest.mark.parametrize("value", [-1, 2.0, True, "3", None])
 def test_sizes_are_whole_numbers(field, value):
   sizes = {"private": 5, "pool": 5, "test": 5} | {field: value}

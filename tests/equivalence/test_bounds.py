@@ -13,12 +13,13 @@ from scipy import optimize
 
 from fixtures.relu_networks import moved, network, shuffled
 from wsl_extraction.equivalence import (
-    bounds,
-    branch_and_bound,
-    enumeration,
-    matching,
-    relaxation,
-    simplify,
+  backward,
+  bounds,
+  branch_and_bound,
+  enumeration,
+  matching,
+  relaxation,
+  simplify,
 )
 from wsl_extraction.equivalence.domains import Box
 from wsl_extraction.networks.relu_network import ReluNetwork
@@ -58,7 +59,7 @@ def test_ranges_contain_what_units_get(seed, scale):
   f, g, box = strangers(rng, scale)
   pair = bounds.Pair.of(f, g)
   rows = relaxation.Rows.of(pair)
-  tight = bounds.tightened(pair, box.low, box.high)
+  tight = backward.tightened(pair, box.low, box.high)
   by_program = relaxation.propagated(
       pair, rows, tight, box.low, box.high, lambda: False)
   points = np.vstack([box.sample(6, rng), box.low, box.high])
@@ -81,8 +82,8 @@ def test_any_multipliers_bound_every_point_of_their_region(seed):
   rng = np.random.default_rng(seed)
   f, g, box = strangers(rng)
   pair = bounds.Pair.of(f, g)
-  ranges = bounds.tightened(pair, box.low, box.high)
-  multipliers = bounds.Multipliers(
+  ranges = backward.tightened(pair, box.low, box.high)
+  multipliers = backward.Multipliers(
       tuple(rng.uniform(size=n) for n in pair.sizes),
       tuple(3 * rng.normal(size=n) for n in pair.sizes))
   for row in np.vstack([box.sample(5, rng), box.low]):
@@ -91,7 +92,7 @@ def test_any_multipliers_bound_every_point_of_their_region(seed):
     phases = [np.where(rng.uniform(size=len(z)) < 0.5, 0, np.where(
         z >= 0, 1, -1)).astype(np.int8)[None] for z in layers]
     for output in range(f.outputs):
-      bound = bounds.backward(
+      bound = backward.backward(
           pair, pair.readout[None, :, output],
           pair.offset[output] + pair.offset_error[output], ranges, phases,
           box.low, box.high, multipliers).bound[0]
@@ -105,10 +106,10 @@ def test_tight_where_nothing_is_undecided():
   zero = ReluNetwork([[[0.0]], [[0.0]]], [[0.0], [0.0]])
   pair = bounds.Pair.of(f, zero)
   low, high = np.zeros(1), np.ones(1)
-  ranges = bounds.tightened(pair, low, high)
-  found = bounds.backward(
+  ranges = backward.tightened(pair, low, high)
+  found = backward.backward(
       pair, pair.readout.T, pair.offset, ranges, [None], low, high,
-      bounds.plain_multipliers(ranges)[0])
+      backward.plain_multipliers(ranges)[0])
   assert 3 <= found.bound[0] <= 3 + 1e-12
 
 
@@ -138,18 +139,18 @@ def test_duals_of_the_program_give_its_value(seed):
   rng = np.random.default_rng(seed)
   f, g = network((3, 6, 1), rng), network((3, 6, 1), rng)
   pair, low, high = bounds.Pair.of(f, g), np.zeros(3), np.ones(3)
-  ranges = bounds.tightened(pair, low, high)
+  ranges = backward.tightened(pair, low, high)
   solved = relaxation.solve(
       relaxation.Rows.of(pair), pair.readout[:, 0], ranges,
       np.zeros(12, np.int8), low, high)
-  bound = bounds.backward(
+  bound = backward.backward(
       pair, pair.readout.T, pair.offset, ranges, [None], low, high,
       solved.multipliers).bound[0]
   expected = relaxed_maximum(pair, ranges, low, high)
   assert expected <= bound <= expected + 1e-7
-  assert bound <= min(bounds.backward(
+  assert bound <= min(backward.backward(
       pair, pair.readout.T, pair.offset, ranges, [None], low, high,
-      plain).bound[0] for plain in bounds.plain_multipliers(ranges)) + 1e-9
+      plain).bound[0] for plain in backward.plain_multipliers(ranges)) + 1e-9
 
 
 def test_multipliers_that_lie_do_no_harm():
@@ -157,12 +158,12 @@ def test_multipliers_that_lie_do_no_harm():
   rng = np.random.default_rng(3)
   f, g = network((2, 5, 1), rng), network((2, 5, 1), rng)
   pair, low, high = bounds.Pair.of(f, g), np.zeros(2), np.ones(2)
-  ranges = bounds.tightened(pair, low, high)
+  ranges = backward.tightened(pair, low, high)
   points = rng.uniform(size=(10_000, 2))
   best = pair.difference(points).max()
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(relaxation, "solve", lambda *_: relaxation.Solved(
-        rng.uniform(size=2), bounds.Multipliers(
+        rng.uniform(size=2), backward.Multipliers(
             (rng.uniform(size=10),), (rng.normal(size=10) * 100,))))
     grown = branch_and_bound.Tree(
       pair,
@@ -252,7 +253,7 @@ def test_simplified_is_the_same_function(seed):
   pair = bounds.Pair.of(f, g)
   small = simplify.simplified(pair)
   smaller = simplify.without_idle(
-      small, bounds.tightened(small, box.low, box.high))
+      small, backward.tightened(small, box.low, box.high))
   if len(f.hidden) > 1:  # where no outgoing weights have to be added
     assert small.sizes[0] <= pair.sizes[0] - width
   points = np.vstack([box.sample(6, rng), box.low])

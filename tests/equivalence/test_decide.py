@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.relu_networks import moved, network, shuffled
-from wsl_extraction.equivalence import bounds, milp, relaxation
+from wsl_extraction.equivalence import backward, bounds, milp, relaxation
 from wsl_extraction.equivalence.decide import (
   Different,
   Equal,
@@ -108,7 +108,7 @@ def test_strangers_as_the_solver_says(sizes, rng):
   assert found.lower == exact_difference(f, g, found.inputs)
   assert found.lower <= found.upper <= float(found.lower) * 1.0011
   pair = bounds.Pair.of(f, g)
-  ranges = bounds.tightened(pair, box.low, box.high)
+  ranges = backward.tightened(pair, box.low, box.high)
   claims = [milp.maximise(
       pair, relaxation.Rows.of(pair), used, box, sign * pair.readout[:, o],
       float(sign * pair.offset[o]), 30)
@@ -192,7 +192,7 @@ def test_undecided_tells_what_is_known(rng):
   box, said = Box.unit(10), []
   largest = largest_difference(f, g, box, 0.2)
   tolerance = (float(largest.lower) + largest.upper) / 2
-  answer = decide(f, g, box, tolerance, 1.3,
+  answer = decide(f, g, box, tolerance, 3.0,
                   report=lambda *found: said.append(found))
   assert isinstance(answer, Undecided)
   assert answer.lower <= tolerance < answer.upper
@@ -224,9 +224,9 @@ def make(d=2, c=1):
     (lambda: decide(make(), make(), "cube"), "the domain is 'cube'"),
     (lambda: decide(make(), None, Box.unit(2)), "None is no ReluNetwork"),
     (lambda: decide(make(), make(), Box.unit(2), time_limit=0),
-     "time limit is 0"),
+     "time_limit is 0"),
     (lambda: decide(make(), make(), Box.unit(2), time_limit=math.nan),
-     "time limit is nan"),
+     "time_limit is nan"),
     (lambda: decide(make(), make(), Box.unit(2), -1), "tolerance is -1"),
     (lambda: decide(make(), make(), Box.unit(2), math.nan), "tolerance is nan"),
     (lambda: largest_difference(make(), make(), Box.unit(2), gap=1), "gap is"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import preprocessing
 
 from fixtures.relu_networks import network
 from wsl_extraction.errors import InputError
@@ -27,6 +28,11 @@ def by_fractions(net, row):
         for column, b in zip(matrix.T, bias, strict=True)]
     if net.is_rectified or place + 1 < len(net.weights):
       values = [max(v, fractions.Fraction(0)) for v in values]
+  if net.linear is not None:
+    values = [v + sum(
+        fractions.Fraction(float(x)) * fractions.Fraction(float(w))
+        for x, w in zip(row, column, strict=True))
+              for v, column in zip(values, net.linear.T, strict=True)]
   return values
 
 
@@ -35,14 +41,16 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=64,
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.data(), st.booleans())
-def test_exact_is_exact(data, is_rectified):
+@given(st.data(), st.sampled_from(["affine", "rectified", "bypassed"]))
+def test_exact_is_exact(data, end):
   def draw(*shape):
     size = int(np.prod(shape))
     return np.array(data.draw(st.lists(
         NUMBERS, min_size=size, max_size=size))).reshape(shape)
 
-  net = ReluNetwork([draw(2, 3), draw(3, 2)], [draw(3), draw(2)], is_rectified)
+  net = ReluNetwork([draw(2, 3), draw(3, 2)], [draw(3), draw(2)],
+                    end == "rectified", draw(2, 2) if end == "bypassed" else
+                    None)
   rows = draw(2, 2)
   found = net.exact(rows)
   assert found.shape == (2, 2)
@@ -55,6 +63,8 @@ def test_float64_by_hand():
   # ReLU(1 + 4, -1 + 1) = (5, 0); 5 - 3 = 2. ReLU(-3, 4) = (0, 4); 40 - 3.
   assert net([[1, 2], [-3, 0]]).tolist() == [[2], [37]]
   assert (net.dimension, net.outputs, net.hidden) == (2, 1, (2,))
+  bypassed = ReluNetwork(net.weights, net.biases, linear=[[1], [0.5]])
+  assert bypassed([[1, 2], [-3, 0]]).tolist() == [[2 + 2], [37 - 3]]
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (3, 4, 5, 2)])
@@ -62,7 +72,8 @@ def test_float64_by_hand():
 def test_deeper_forms_are_the_same_function(sizes, is_rectified):
   rng = np.random.default_rng(0)
   net = network(sizes, rng)
-  net = ReluNetwork(net.weights, net.biases, is_rectified)
+  net = ReluNetwork(net.weights, net.biases, is_rectified,
+                    None if is_rectified else rng.normal(size=(3, 2)))
   rows = rng.normal(size=(9, 3))
   affine = net.affine_ended()
   assert not affine.is_rectified
@@ -70,6 +81,11 @@ def test_deeper_forms_are_the_same_function(sizes, is_rectified):
   assert len(deep.hidden) == 4
   for other in (affine, deep):
     assert (other.exact(rows) == net.exact(rows)).all()
+  single = net.rounded("float32")
+  for ours, theirs in zip((*single.weights, *single.biases),
+                          (*net.weights, *net.biases), strict=True):
+    np.testing.assert_array_equal(ours, theirs.astype(np.float32))
+  np.testing.assert_allclose(single(rows), net(rows), atol=1e-5)
 
 
 @pytest.mark.parametrize("is_rectified", [False, True])
@@ -131,6 +147,36 @@ def test_mlp_is_seeded_and_scales_its_inputs():
   scaled = dense.mlp((4,), 3, (-1.0, 1.0), seed=1, hidden=(6,))
   np.testing.assert_allclose(
       first, keras.ops.convert_to_numpy(scaled(rows / 127.5 - 1)), atol=1e-5)
+
+
+def test_mlp_standardises_features():
+  """By scikit-learn's means and deviations; a constant stays one."""
+  rng = np.random.default_rng(0)
+  rows = rng.normal([0, 100, -3, 7], [1, 20, 0.1, 0], (50, 4)).astype("float32")
+  fitted = preprocessing.StandardScaler().fit(rows)
+  ours = dense.mlp((4,), 3, seed=1, hidden=(6,), centre=fitted.mean_,
+                   scale=np.sqrt(fitted.var_))
+  plain = dense.mlp((4,), 3, (-1.0, 1.0), seed=1, hidden=(6,))
+  np.testing.assert_allclose(
+      *(keras.ops.convert_to_numpy(given_) for given_ in (
+          ours(rows), plain(fitted.transform(rows).astype("float32")))),
+      atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [(0,), (3, 2.5), (True,), "ab", 5, (-1,)])
+def test_widths_that_cannot_be(hidden):
+  with pytest.raises(InputError, match=r"^mlp\.hidden is .*; give a list of"):
+    dense.mlp((4,), 3, hidden=hidden)
+
+
+@pytest.mark.parametrize(("linear", "is_rectified"), [
+    (np.ones((3, 2)), False), (np.ones((2, 3)), False),
+    (np.ones((2, 2)), True)])
+def test_a_linear_part_has_to_fit(linear, is_rectified):
+  with pytest.raises(InputError, match=r"linear has shape .*; give \[inputs"):
+    ReluNetwork([np.ones((2, 2))], [np.ones(2)], is_rectified, linear)
+  with pytest.raises(InputError, match="linear holds NaN or infinity"):
+    ReluNetwork([np.ones((2, 2))], [np.ones(2)], False, np.full((2, 2), np.nan))
 
 
 @pytest.mark.parametrize(("weights", "biases", "said"), [

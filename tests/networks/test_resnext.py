@@ -112,12 +112,12 @@ def test_equals_plain_torch_in_training(sizes, shape, monkeypatch):
   monkeypatch.syspath_prepend(ROOT / "benchmarks")
   import resnext_torch
 
-  from wsl_extraction.victims import torchvision
+  from wsl_extraction.victims import torchvision_layers
   module = resnext_torch.randomised(
       resnext_torch.ResNeXt(5, width=8, **sizes))
   network = resnext(shape, 5, width=8, **sizes)
   state = {name: value.numpy() for name, value in module.state_dict().items()}
-  torchvision.assign(network, state, "it")
+  torchvision_layers.assign(network, state, "it")
   images = images_of((6, *shape))
   module.train()
   expected = resnext_torch.logits(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from test_mixmatch import swapped
+from fixtures.interleaving import swapped
 from wsl_extraction.objectives import mixmatch
 
 

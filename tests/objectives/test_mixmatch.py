@@ -10,6 +10,8 @@ import pytest
 import scipy.special
 from keras import layers, ops
 
+from fixtures import oracles
+from fixtures.interleaving import swapped
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives import mixmatch
 from wsl_extraction.objectives.mixmatch import MixMatch
@@ -136,19 +138,6 @@ def losses(fixed, guess, apart=False):
   return l_x, 0.5 * SETTINGS["weight"] * l_u, kept
 
 
-def swapped(size, groups):
-  """The reference's interleaving, by lists."""
-  batches = [list(range(i * size, (i + 1) * size)) for i in range(groups)]
-  lengths = [size // groups] * groups
-  for i in range(size - sum(lengths)):
-    lengths[-1 - i] += 1
-  ends = np.cumsum([0, *lengths])
-  for i in range(1, groups):
-    piece = slice(ends[i], ends[i + 1])
-    batches[0][piece], batches[i][piece] = batches[i][piece], batches[0][piece]
-  return np.concatenate(batches)
-
-
 @pytest.mark.parametrize("interleave", [False, True])
 def test_loss_by_hand(undrawn, interleave):
   student = made(undrawn, interleave=interleave)
@@ -220,13 +209,11 @@ def test_the_weight_ramps_up():
 
 def test_hidden_classes_share_what_is_left():
   """At top-1 of three classes: p, and (1 - p) / 2 for the two others."""
-  from wsl_extraction.oracle.oracle import Oracle
-
   scores = np.array([[0.7, 0.2, 0.1]])
-  oracle = Oracle(lambda x: scores, outputs="probabilities", input_shape=(1,),
-                  num_classes=3, access="top_k", k=1)
+  oracle = oracles.oracle(
+      lambda x: scores, 3, 1, "top_k:1", quantity="probabilities")
   targets = batches.response_entries(
-      oracle.query(np.zeros((1, 1))), 3)["targets"]
+      oracle.query(np.zeros((1, 1))))["targets"]
   np.testing.assert_allclose(
       scipy.special.softmax(targets, axis=1), [[0.7, 0.15, 0.15]], rtol=1e-6)
 
@@ -234,7 +221,8 @@ def test_hidden_classes_share_what_is_left():
 @pytest.mark.parametrize("field, value", [
     ("alpha", 0), ("alpha", -0.5), ("alpha", float("nan")), ("alpha", "0.75"),
     ("guesses", 0), ("guesses", 1.5), ("guesses", True), ("temperature", 0.0),
-    ("weight", -1.0), ("weight", float("inf")), ("ramp_steps", -1)])
+    ("weight", -1.0), ("weight", float("inf")), ("ramp_steps", -1),
+    ("interleave", 1)])
 def test_settings_are_checked(field, value):
   with pytest.raises(InputError, match=f"MixMatch.{field} is"):
     MixMatch(**{field: value})

@@ -4,11 +4,13 @@ import dataclasses
 import io
 import subprocess
 import sys
+import threading
 
+import keras
 import numpy as np
 import pytest
 
-from wsl_extraction.report import progress
+from wsl_extraction.report import progress, training_log
 
 
 @dataclasses.dataclass
@@ -157,6 +159,43 @@ def test_the_meter_needs_no_keras():
       "from wsl_extraction.report import progress, run_folder, run_table\n"
       "assert not {'keras', 'tensorflow', 'rich'} & set(sys.modules)\n")
   subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Watched(training_log.Progress):
+  """Notes from which of its methods, and on which threads, it is used."""
+
+  def __init__(self, *arguments, **options):
+    super().__init__(*arguments, **options)
+    self.begun, self.reads, self.threads = False, [], set()
+
+  @property
+  def model(self):
+    # On jax, Keras then writes the state of the last step to the variables.
+    self.reads.append("in training" if self.begun else "before")
+    return super().model
+
+  def on_train_begin(self, logs=None):
+    super().on_train_begin(logs)
+    self.begun = True
+
+  def on_train_batch_end(self, batch, logs=None):
+    self.threads.add(threading.current_thread())
+    super().on_train_batch_end(batch, logs)
+
+
+def test_the_model_is_left_alone_once_training_has_begun():
+  """Figures come on a thread of Keras' own, beside the next step."""
+  model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+  model.compile("sgd", "mse")
+  model.step = keras.Variable(0, dtype="int32", trainable=False)
+  stream = io.StringIO()
+  with Watched("victim", 12, stream=stream, interval=0.0) as shown:
+    model.fit(np.ones((24, 3)), np.ones((24, 2)), batch_size=4, epochs=2,
+              shuffle=False, verbose=0, callbacks=[shown])
+  assert set(shown.reads) == {"before"}
+  assert stream.getvalue().splitlines()[-1].startswith("victim  12/12 steps")
+  if keras.backend.backend() != "tensorflow":
+    assert threading.main_thread() not in shown.threads
 
 
 @pytest.mark.parametrize("seconds, words", [

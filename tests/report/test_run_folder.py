@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     run_folder.RunFolder(tmp_path / "new").prepare(CONFIG)
 
 
-class _Access(enum.IntEnum):
+class _Level(enum.IntEnum):
   TOP_K = 3
 
 
@@ -210,7 +210,7 @@ def test_json_reads_back_in_order_and_plain(tmp_path):
   run = run_folder.RunFolder(tmp_path)
   content = {
       "status": "DONE",
-      "access": _Access.TOP_K,
+      "level": _Level.TOP_K,
       "oracle": {"accuracy_top1": metrics.mean([0.25])},
       "scores": np.array([0.1, 1e-9], np.float32),
       "count": np.int64(3),
@@ -222,7 +222,7 @@ def test_json_reads_back_in_order_and_plain(tmp_path):
   assert text.endswith("}\n") and "NaN" not in text
   held = run.read_json("result.json")
   assert list(held) == list(content)
-  assert held["access"] == "top_k"
+  assert held["level"] == "top_k"
   assert held["oracle"]["accuracy_top1"] == {
       "value": 0.25, "low": None, "high": None}
   assert held["scores"] == [0.1, 1e-9]
@@ -252,7 +252,7 @@ RESULT = {
     "attack": "Learning(objective=Rotation(base=Distillation(temperature=1.5)"
               ", weight=1.0), epochs=10, learning_rate=0.1)",
     "status": "DONE",
-    "access": "scores",
+    "reveal": "scores",
     "budget": 100,
     "queries": 100,
     "oracle": {
@@ -270,7 +270,7 @@ RESULT = {
 def test_the_table_of_a_run_holds_its_figures_in_80_columns():
   lines = run_table.result_table(RESULT).splitlines()
   assert max(map(len, lines)) <= 80
-  assert "access     scores" in lines
+  assert "reveal     scores" in lines
   assert "queries    100 of a budget of 100" in lines
   assert "seconds    141.3 (2 min 21 s)" in lines
   oracle = next(n for n, line in enumerate(lines) if line.startswith("oracle"))
@@ -279,6 +279,35 @@ def test_the_table_of_a_run_holds_its_figures_in_80_columns():
   assert lines[oracle + 2].split() == [
       "surrogate", "93.1%", "100.0%", "93.6%", "100.0%"]
   assert "[92.4, 94.6]" in lines[oracle + 3]
+
+
+def test_the_table_of_a_run_shows_what_it_paid_and_what_it_lacks():
+  text = run_table.result_table({
+      **RESULT, "defences": "Rounded(decimals=2); Top(3)",
+      "meters": {"rows": 100, "gradient rows": 7, "traces": 0},
+      "equal_cost": 555, "sent_again": 4, "measured": 1500,
+      "measured_anew": 200, "missing": "two of ten units",
+      "figures": {
+          "pool": {"value": 9, "text": ""},
+          "queries_per_bound": {"value": 2.21, "text": "2.21 times the least"}},
+      "proof": {"least": 1.2e-12, "most": 3.4e-10, "seconds": 2.0}})
+  lines = text[:text.index("\n\n")].splitlines()
+  assert lines[2:] == [
+      "reveal             scores, after Rounded(decimals=2); Top(3)",
+      "status             DONE",
+      "queries            100 of a budget of 100, 4 of them rows sent again; "
+      "1,500 more",
+      "                   to measure, 200 of them asked now",
+      "charged            7 gradient rows; as much as 555 rows",
+      "queries per bound  2.21 times the least",
+      "missing            two of ten units",
+      "proved             logits differ by at most 3.4e-10 on all inputs in "
+      "range,",
+      "                   somewhere by 1.2e-12",
+      "seconds            141.3 (2 min 21 s)"]
+  again = run_table.result_table(
+      {**RESULT, "measured": 1500, "measured_anew": 1500})
+  assert "1,500 more to measure\n" in again
 
 
 def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):

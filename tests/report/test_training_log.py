@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import training_log
+from wsl_extraction.report import metrics_file, tensorboard, training_log
 
 # Keras 3.15 reads variables so under numpy 2.
 pytestmark = pytest.mark.filterwarnings(
@@ -101,8 +101,8 @@ def test_callbacks_change_no_weights(tmp_path):
   bare = _fit(Counted())
   watched = _fit(
       Counted(), training_log.Progress("surrogate", 10, stream=io.StringIO()),
-      training_log.MetricsFile(tmp_path / "metrics.jsonl"),
-      training_log.TensorBoard(tmp_path / "events"))
+      metrics_file.MetricsFile(tmp_path / "metrics.jsonl"),
+      tensorboard.TensorBoard(tmp_path / "events"))
   for a, b in zip(bare.get_weights(), watched.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -113,17 +113,17 @@ def _lines(path):
 
 def test_a_resumed_metrics_file_is_that_of_an_uninterrupted_run(tmp_path):
   whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
-  _fit(Counted(), training_log.MetricsFile(whole), epochs=3)
+  _fit(Counted(), metrics_file.MetricsFile(whole), epochs=3)
 
-  model = _fit(Counted(), training_log.MetricsFile(parts), epochs=1)
+  model = _fit(Counted(), metrics_file.MetricsFile(parts), epochs=1)
   checkpoint = model.get_weights()
-  _fit(model, training_log.MetricsFile(parts), epochs=1)
+  _fit(model, metrics_file.MetricsFile(parts), epochs=1)
   with open(parts, "a") as file:
     file.write('{"step": 15, "seco')  # Killed while it wrote.
   restored = Counted()
   restored.set_weights(checkpoint)
   restored.step.assign(5)
-  _fit(restored, training_log.MetricsFile(parts))
+  _fit(restored, metrics_file.MetricsFile(parts))
 
   figures = [(line["step"], line["loss"]) for line in _lines(whole)]
   assert [step for step, _ in figures] == [5, 10, 15]
@@ -142,14 +142,14 @@ def _told(callback, model, *events):
 
 def test_seconds_go_on_and_nan_is_null(tmp_path):
   path, clock = tmp_path / "metrics.jsonl", _Clock(100.0)
-  clocked = training_log.MetricsFile(path, clock=clock)
+  clocked = metrics_file.MetricsFile(path, clock=clock)
   model = Counted()
   clocked.set_model(model)
   clocked.on_train_begin()
   clock.now += 12.5
   model.step.assign(5)
   clocked.on_epoch_end(0, {"loss": math.nan})
-  again = training_log.MetricsFile(path, clock=lambda: clock.now)
+  again = metrics_file.MetricsFile(path, clock=lambda: clock.now)
   again.set_model(model)
   clock.now += 1000  # Between the two processes.
   again.on_train_begin()
@@ -170,14 +170,14 @@ def test_damaged_lines_are_dropped(tmp_path, tail):
   path.write_text(good + tail)
   model = Counted()
   model.step.assign(5)
-  _told(training_log.MetricsFile(path), model)
+  _told(metrics_file.MetricsFile(path), model)
   assert path.read_text() == good
 
 
 def test_a_fresh_run_empties_an_old_metrics_file(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 5, "seconds": 1.5}\n')
-  _told(training_log.MetricsFile(path), Counted())
+  _told(metrics_file.MetricsFile(path), Counted())
   assert path.read_text() == ""
 
 
@@ -185,7 +185,7 @@ def test_a_fresh_run_empties_an_old_metrics_file(tmp_path):
     not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_a_full_disk_is_the_users_to_mend(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  recorded = training_log.MetricsFile(path)
+  recorded = metrics_file.MetricsFile(path)
   model = Counted()
   recorded.set_model(model)
   recorded.on_train_begin()
@@ -200,10 +200,10 @@ def test_tensorboard_reads_what_was_written(tmp_path):
   from tensorboard.backend.event_processing import plugin_event_accumulator
 
   model = Counted()
-  _told(training_log.TensorBoard(tmp_path), model,
+  _told(tensorboard.TensorBoard(tmp_path), model,
         (5, {"loss": 0.5}), (10, {"loss": 9.0}))
   model.step.assign(5)
-  _told(training_log.TensorBoard(tmp_path), model,
+  _told(tensorboard.TensorBoard(tmp_path), model,
         (10, {"loss": 0.25, "rotation": math.nan}))
   assert len(list(tmp_path.iterdir())) == 2
   read = plugin_event_accumulator.EventAccumulator(str(tmp_path))
@@ -218,7 +218,7 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch, capsys):
                "tensorboard.summary.writer.record_writer"):
     monkeypatch.setitem(sys.modules, name, None)
   folder = tmp_path / "events"
-  _told(training_log.TensorBoard(folder), Counted(), (5, {"loss": 0.5}))
+  _told(tensorboard.TensorBoard(folder), Counted(), (5, {"loss": 0.5}))
   assert not folder.exists()
   assert capsys.readouterr() == ("", "")
 
@@ -252,7 +252,7 @@ def test_tensorboard_gets_steps_and_figures(tmp_path, monkeypatch):
   monkeypatch.setitem(
       sys.modules, "tensorboard.summary.writer.record_writer",
       types.SimpleNamespace(RecordWriter=RecordWriter))
-  _told(training_log.TensorBoard(tmp_path), Counted(), (5, {"loss": 0.5}))
+  _told(tensorboard.TensorBoard(tmp_path), Counted(), (5, {"loss": 0.5}))
   assert written[0]["file_version"] == "brain.Event:2"
   assert written[1]["step"] == 1
   assert written[2]["step"] == 5

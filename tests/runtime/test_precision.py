@@ -13,9 +13,7 @@ from keras import ops
 
 from fixtures import commands
 from wsl_extraction import cli
-from wsl_extraction import experiment as experiments
-from wsl_extraction.data.datasets import Dataset
-from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.examples import Examples, image_dataset
 from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
@@ -25,10 +23,11 @@ from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Objective, Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.runtime import devices
+from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.training.augment import Augment
+from wsl_extraction.training.recipe import Recipe
 from wsl_extraction.training.student import Student
 from wsl_extraction.victims.trained import Trained
-from wsl_extraction.victims.victim import Surroundings
 
 BFLOAT16 = "mixed_bfloat16"
 OBJECTIVES = {
@@ -138,7 +137,7 @@ class Looking(Objective):
   """Remembers the images that it was given."""
 
   terms = ("nothing",)
-  needs = frozenset()
+  entries = frozenset()
 
   def __call__(self, network, batch, training):
     object.__setattr__(self, "seen", batch["labeled"])
@@ -172,14 +171,14 @@ def test_the_first_layer_works_in_float32():
 def test_a_victim_of_another_precision_is_another_victim(tmp_path):
   images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
   examples = Examples(images, (np.arange(40) % 2).astype(np.int32))
-  dataset = Dataset("noise", examples, None, ("a", "b"), (0.0, 255.0))
+  dataset = image_dataset("noise", examples, None, ("a", "b"))
   parts = Split(private=30, pool=5, test=5)(dataset)
-  recipe = Trained(
+  victim = Trained(recipe=Recipe(
       network=lambda **kwargs: wide_resnet(**kwargs, depth=10, width=1),
-      optimizer=keras.optimizers.SGD, steps=1, batch_size=8)
+      optimizer=keras.optimizers.SGD, steps=1, batch_size=8))
   for name in ("float32", BFLOAT16, "float32", BFLOAT16):
     devices.set_precision(name)
-    recipe(dataset, parts, Surroundings(tmp_path))
+    victim.load(parts, Runtime(cache=tmp_path))
   kept = sorted((tmp_path / "victims").glob("*.keras"))
   assert len(kept) == 2
   devices.set_precision("float32")
@@ -199,12 +198,12 @@ def fixture_flags():
 
 def test_an_experiment_names_its_precision(flags):
   flags.gin_bindings = [f"Experiment.precision = {BFLOAT16!r}"]
-  experiments.configured()
+  cli.experiment()
   assert keras.config.dtype_policy().name == BFLOAT16
   flags.gin_bindings = ["Experiment.precision = 'half'"]
   with pytest.raises(InputError, match=(
       r"^Experiment.precision is 'half'; give one of auto, float32, mixed_bf")):
-    experiments.configured()
+    cli.experiment()
 
 
 @pytest.mark.slow

@@ -82,13 +82,13 @@ def test_a_smaller_choice_begins_a_larger_one(strategy, seed, few):
   np.testing.assert_array_equal(smaller, larger[:few])
 
 
-def test_first_keeps_the_order_of_the_pool():
+def test_pool_order_keeps_the_order_of_the_pool():
   assert PoolOrder()(*surrogate(), 5, generator(3), [0, 2]).tolist() == [
       1, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
-    "strategy", [one for one in ALL if not isinstance(one, First)],
+    "strategy", [one for one in ALL if not isinstance(one, PoolOrder)],
     ids=lambda strategy: type(strategy).__name__)
 @pytest.mark.parametrize("asked", [(), (4, 1, 39)])
 def test_random_before_there_is_a_surrogate(strategy, asked):
@@ -144,9 +144,9 @@ def test_precisions(strategy, kind):
                 f"{M}, 0 of which"),
     (M - 1, (3, 4), f"asks for 1 more examples than .* {M - 1} of {M}, 2 of"),
     (1, range(M), "asks for 1 more"),
-    (-1, (), "is to choose -1 examples"),
-    (2.0, (), "is to choose 2.0 examples"),
-    (True, (), "is to choose True examples"),
+    (-1, (), r"^n of \w+ is -1; give a whole number, 0 or more"),
+    (2.0, (), r"^n of \w+ is 2.0; give a whole number, 0 or more"),
+    (True, (), r"^n of \w+ is True; give a whole number, 0 or more"),
     (3, (0, M), f"asked holds {M}; give positions in the pool, from 0 to"),
     (3, (0, -1), "asked holds -1; give"),
     (3, (5, 7, 5), "asked holds 5 more than once"),

@@ -17,10 +17,10 @@ from wsl_extraction.networks import dense
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem1 import (
-  ORDERS,
-  grid_search,
-  oracle_of,
-  ordered,
+    ORDERS,
+    grid_search,
+    oracle_of,
+    ordered,
 )
 
 # Every p with its largest d that has p^d <= 10^6, and every k below.
@@ -104,7 +104,7 @@ def test_grid_search_pays_all_but_one(p, k, batch, order):
   locations = ordered(order, k, p, seed=3)
   oracle = oracle_of(victim, k + 1)
   place = grid_search(oracle, locations, p, batch=batch)
-  assert oracle.ledger.spent == p**k - 1
+  assert oracle.ledger.rows == p**k - 1
   # It had not committed before, and what was found is what it committed to.
   assert tuple(locations[place]) == victim.location
   point = needle.at_locations(locations[place][None], p, k + 1)
@@ -156,7 +156,7 @@ def test_random_needles_cost_half_on_average():
       oracle = oracle_of(needle.classifier(
           needle.needle_network(rng.integers(0, p, k), p, k)), k)
       grid_search(oracle, ordered(order, k, p, seed), p, is_deduced=False)
-      spent.append(oracle.ledger.spent)
+      spent.append(oracle.ledger.rows)
     mean = metrics.mean(spent)
     assert mean.low <= (p**k + 1) / 2 <= mean.high
 
@@ -164,8 +164,8 @@ def test_random_needles_cost_half_on_average():
 @pytest.mark.parametrize(("arguments", "said"), [
     (([0, 0, 0], 2, 2), "3 coordinates among 2 features"),
     (([], 2, 2), "0 coordinates"),
-    (([0], 1, 2), "the precision is 1"),
-    (([0], 2.0, 2), "the precision is 2.0"),
+    (([0], 1, 2), "precision is 1;"),
+    (([0], 2.0, 2), "precision is 2.0;"),
     (([0, 2], 2, 2), "[0, 2] is off the grid"),
     (([-1], 2, 2), "off the grid"),
     (([0.5], 2, 2), "off the grid"),

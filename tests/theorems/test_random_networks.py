@@ -8,6 +8,14 @@ from scipy import integrate
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.theorems import random_networks
+from wsl_extraction.theorems.random_networks import (
+    ACTIVATIONS,
+    RELU,
+    SIGN,
+    RandomNetwork,
+    inputs_with_correlation,
+    predicted,
+)
 
 DEPTH, NETWORKS, WIDTH = 8, 30, 400
 
@@ -41,39 +49,22 @@ def test_closed_forms(rho):
 def test_known_values():
   assert random_networks.after_sign(0.5) == pytest.approx(1 / 3)
   assert random_networks.after_relu(0.0) == pytest.approx(1 / np.pi)
-  assert random_networks.predicted(random_networks.RELU, 1.0, 3).tolist() == [
-    1,
-    1,
-    1,
-    1,
-  ]
-  np.testing.assert_allclose(
-      random_networks.predicted(random_networks.SIGN, 1.0, 3), [1, 1, 1, 1])
-  shrunk = random_networks.predicted(random_networks.SIGN, 1e-3, 4)
+  assert predicted(RELU, 1.0, 3).tolist() == [1, 1, 1, 1]
+  np.testing.assert_allclose(predicted(SIGN, 1.0, 3), [1, 1, 1, 1])
+  shrunk = predicted(SIGN, 1e-3, 4)
   np.testing.assert_allclose(
       shrunk, 1e-3 * (2 / np.pi)**np.arange(5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize(
-  "activation", random_networks.ACTIVATIONS, ids=lambda a: a.name
-)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
 def test_measured_within_three_standard_errors(activation, rho):
   rng = np.random.default_rng(1)
-  measured = np.array(
-    [
-      random_networks.correlations(
-        activation,
-        random_networks.inputs_with_correlation(rho, 100, rng),
-        WIDTH,
-        DEPTH,
-        rng,
-      )
-      for _ in range(NETWORKS)
-    ]
-  )
+  measured = np.array([random_networks.correlations(
+      activation, inputs_with_correlation(rho, 100, rng), WIDTH, DEPTH, rng)
+      for _ in range(NETWORKS)])
   error = measured.std(axis=0, ddof=1) / NETWORKS**0.5
-  law = random_networks.predicted(activation, rho, DEPTH)[1:]
+  law = predicted(activation, rho, DEPTH)[1:]
   assert (np.abs(measured.mean(axis=0) - law) <= 3 * error).all()
   # Fine enough to tell a layer from the next, until they converge.
   assert error.max() < 0.02
@@ -81,20 +72,16 @@ def test_measured_within_three_standard_errors(activation, rho):
 
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 0.9, 1.0])
 def test_inputs_have_the_correlation(rho):
-  pair = random_networks.inputs_with_correlation(
-    rho, 40, np.random.default_rng(0)
-  )
+  pair = inputs_with_correlation(rho, 40, np.random.default_rng(0))
   assert set(pair.ravel()) <= {0.0, 1.0}
   a, b = 2 * pair - 1
   assert a @ b / 40 == pytest.approx(rho)
 
 
-@pytest.mark.parametrize(
-  "activation", random_networks.ACTIVATIONS, ids=lambda a: a.name
-)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.name)
 @pytest.mark.parametrize("depth", [1, 6])
 def test_labels_are_balanced_and_seeded(activation, depth):
-  one, two = (random_networks.RandomNetwork.draw(
+  one, two = (RandomNetwork.draw(
       activation, 20, 32, depth, np.random.default_rng(4)) for _ in range(2))
   rows = np.random.default_rng(1).integers(0, 2, (4000, 20))
   labels = one(rows)
@@ -106,12 +93,8 @@ def test_labels_are_balanced_and_seeded(activation, depth):
 
 
 def test_one_layer_by_hand():
-  net = random_networks.RandomNetwork(
-    random_networks.SIGN,
-    [np.array([[1.0, -1.0], [0.5, 1.0]])],
-    np.array([2.0, 1.0]),
-    0.0,
-  )
+  net = RandomNetwork(
+      SIGN, [np.array([[1.0, -1.0], [0.5, 1.0]])], np.array([2.0, 1.0]), 0.0)
   # Inputs become (1, -1), (-1, -1): sums (0.5, -2), (-1.5, 0).
   assert net.heights([[1, 0], [0, 0]]).tolist() == [1, -1]
   assert net([[1, 0], [0, 0]]).tolist() == [1, 0]
@@ -119,8 +102,6 @@ def test_one_layer_by_hand():
 
 def test_bad_input():
   with pytest.raises(InputError, match="no two inputs"):
-    random_networks.inputs_with_correlation(0.33, 10, np.random.default_rng(0))
+    inputs_with_correlation(0.33, 10, np.random.default_rng(0))
   with pytest.raises(InputError, match="depth 0"):
-    random_networks.RandomNetwork.draw(
-      random_networks.RELU, 3, 3, 0, np.random.default_rng(0)
-    )
+    RandomNetwork.draw(RELU, 3, 3, 0, np.random.default_rng(0))

@@ -13,9 +13,9 @@ from wsl_extraction.equivalence.decide import Equal, decide
 from wsl_extraction.equivalence.domains import Box, Corners
 from wsl_extraction.errors import InputError
 from wsl_extraction.theorems.subset_sum import (
-  SubsetSum,
-  solvable,
-  subset_sum_networks,
+    SubsetSum,
+    solvable,
+    subset_sum_networks,
 )
 from wsl_extraction.theorems.theorem2 import TOLERANCE, domain_of
 

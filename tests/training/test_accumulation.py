@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.errors import InputError
-from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.training import batches, fit, optimizers
 from wsl_extraction.training.optimizers import MomentumL2, Staircase
+from wsl_extraction.training.recipe import Recipe
 from wsl_extraction.training.student import Student
 
 STEPS, BATCH = 6, 8
@@ -52,8 +51,8 @@ class StopAt(keras.callbacks.Callback):
 
 
 def trained(student, path=None, callbacks=()):
-  fit.fit(student, make_batches(student.accumulate), STEPS,
-               checkpoint=path, checkpoint_every=2, callbacks=callbacks)
+  fit.fit(student, make_batches(student.accumulate), STEPS, checkpoint=path,
+          checkpoint_every=2, callbacks=callbacks)
   return student
 
 
@@ -84,13 +83,13 @@ def test_goes_on_between_the_same_parts(tmp_path):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"accumulate": 3}, "Recipe.batch_size is 64, which Recipe.accumulate"),
-    ({"accumulate": 4, "unlabeled_batch_size": 6}, "unlabeled_batch_size is 6"),
-    ({"accumulate": 0}, "accumulate is 0")])
+    ({"accumulate": 3}, "Recipe.batch_size is 64, which Recipe.accumulate, 3"),
+    ({"accumulate": 4, "unlabeled_batch_size": 6},
+     "Recipe.unlabeled_batch_size is 6, which Recipe.accumulate, 4"),
+    ({"accumulate": 0}, "Recipe.accumulate is 0; give a whole number, 1 or")])
 def test_parts_have_to_be_equal(settings, message):
   with pytest.raises(InputError, match=message):
-    Learning(objective=MixMatch(), network=network, optimizer=MomentumL2,
-             steps=1, **settings)
+    Recipe(network=network, optimizer=MomentumL2, steps=1, **settings)
 
 
 def test_the_penalty_is_that_of_a_loss():
@@ -128,7 +127,8 @@ def test_the_rate_rises_and_falls():
     (lambda: MomentumL2(0.1, l2=-1), "l2 is -1"),
     (lambda: Staircase(0.1, [5, 4]), r"boundaries \[5, 4\]"),
     (lambda: Staircase(0.1, [5], warmup_steps=6), "6 steps of warm-up"),
-    (lambda: Staircase(0.1, [5], warmup_steps=2.5), "give whole numbers"),
+    (lambda: Staircase(0.1, [5], warmup_steps=2.5),
+     "Staircase.warmup_steps is 2.5; give a whole number, 0 or more"),
     (lambda: Staircase(0, []), "rate 0")])
 def test_settings_that_cannot_be(make, message):
   with pytest.raises(InputError, match=message):

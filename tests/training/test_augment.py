@@ -184,7 +184,7 @@ def test_images_of_mixed_precision_are_not_rounded():
 
 @pytest.mark.parametrize("shift", [-1, 1.5, "2", None, True])
 def test_impossible_shift_is_refused(shift):
-  with pytest.raises(InputError, match="shift="):
+  with pytest.raises(InputError, match=r"^Augment\.shift is .*; give a whole"):
     Augment(shift)
 
 

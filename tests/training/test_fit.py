@@ -92,7 +92,7 @@ def state(student):
 
 def trained(student, path=None, *callbacks):
   fit.fit(student, make_batches(), STEPS, checkpoint=path,
-               checkpoint_every=EVERY, callbacks=callbacks)
+          checkpoint_every=EVERY, callbacks=callbacks)
   return student
 
 
@@ -195,8 +195,8 @@ def test_epochs_are_the_largest_divisor(steps, every, epoch):
   data = batches.by_step(
       {"labeled": rng.normal(size=(4, 4, 4, 1)).astype("float32"),
        "labels": np.arange(4, dtype="int32") % 3}, steps, 2, 0)
-  fit.fit(make_student(Supervised()), data, steps,
-               checkpoint_every=every, callbacks=[ends])
+  fit.fit(make_student(Supervised()), data, steps, checkpoint_every=every,
+          callbacks=[ends])
   assert ends.steps == list(range(epoch, steps + 1, epoch))
 
 
@@ -205,13 +205,13 @@ def test_epochs_are_the_largest_divisor(steps, every, epoch):
 def test_senseless_sizes_are_refused(sizes):
   with pytest.raises(InputError, match="give a whole number"):
     fit.fit(make_student(Supervised()), make_batches(),
-                 **{"steps": STEPS, **sizes})
+            **{"steps": STEPS, **sizes})
 
 
 def row_batches(count=10, steps=25, size=4, others=None, seed=3):
   rows = np.arange(count)
   return batches.by_step({"labeled": rows, "labels": rows + 100}, steps, size,
-                          seed, others, 3)
+                         seed, others, 3)
 
 
 def test_a_batch_is_the_same_whenever_asked():

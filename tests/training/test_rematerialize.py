@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers, ops
 
-import test_student
+from fixtures import students
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.networks.wide_resnet import wide_resnet
@@ -56,7 +57,7 @@ def three_steps(network, objective, **kwargs):
   """Losses and all variables after three steps of gradient descent."""
   student = Student(network, objective, seed=1, **kwargs)
   student.compile(keras.optimizers.SGD(0.1), jit_compile=devices.jit_compile())
-  losses = [student.train_on_batch(test_student.batch(step), return_dict=True)
+  losses = [student.train_on_batch(students.batch(step), return_dict=True)
             ["loss"] for step in range(3)]
   # Metrics among them; copies, as torch gives views.
   return [np.array(losses, float), *(
@@ -99,7 +100,7 @@ def test_the_network_stays_as_it_was():
   for kind in ("trainable_variables", "non_trainable_variables"):
     assert [(v.name, v.shape) for v in getattr(student, kind)] == [
         (v.name, v.shape) for v in getattr(plain, kind)]
-  images = test_student.batch()["labeled"]
+  images = students.batch()["labeled"]
   np.testing.assert_allclose(
       student.predict(images, verbose=0), network.predict(images, verbose=0),
       rtol=1e-6)
@@ -135,9 +136,7 @@ def save_residual_bytes(path):
 def test_much_less_is_kept_for_the_backward_pass(tmp_path):
   """27 blocks: without the inside of them a small part is left."""
   pytest.importorskip("jax", reason="jax is not installed")
-  found = test_student.run_elsewhere(
-      "import sys, test_remat; test_remat.save_residual_bytes(sys.argv[1])",
-      "jax", tmp_path)
+  found = students.run_elsewhere(__file__, "jax", tmp_path)
   assert found["again"] < found["kept"] / 5
 
 
@@ -155,7 +154,7 @@ def test_torch_keeps_less_too():
       return tensor
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
       images = ops.convert_to_tensor(
-          test_student.batch(labeled=64)["labeled"])
+          students.batch(labeled=64)["labeled"])
       student.extended(images, training=True)
     return sum(tensors.values())
   assert kept(True) < kept(False) / 3
@@ -214,3 +213,7 @@ def test_networks_that_cannot_be_recomputed_are_refused(network, message):
     Student(network(), Distillation(), rematerialize=True)
   assert "\n" not in str(caught.value)
   assert "leave rematerialize off" in str(caught.value)
+
+
+if __name__ == "__main__":
+  save_residual_bytes(sys.argv[1])

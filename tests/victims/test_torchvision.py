@@ -10,13 +10,24 @@ import sys
 import keras
 import numpy as np
 import pytest
+import scipy.special
 
-from fixtures.source_tree import ROOT
-from fixtures.torchvision_files import SMALL, dataset_of, made, state_of, written
+from fixtures.commands import ROOT
+from fixtures.torchvision_files import (
+  SMALL,
+  dataset_of,
+  made,
+  state_of,
+  written,
+)
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import IMAGENET_MEAN, IMAGENET_STD, resnext
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.victims import torchvision
+from wsl_extraction.oracle.responders import Live
+from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.reveals import Scores
+from wsl_extraction.oracle.spaces import Images
+from wsl_extraction.victims import torchvision, torchvision_layers
 from wsl_extraction.victims.torchvision import TorchvisionFile
 
 
@@ -53,8 +64,8 @@ def test_answers_as_torch(tmp_path, torch_module, sizes, old):
   dataset = dataset_of()
   victim = made(TorchvisionFile(path=str(tmp_path / "x.pth"), batch_size=5),
                 tmp_path, dataset)
-  assert victim.outputs == "logits"
-  assert (victim.input_shape, victim.num_classes) == ((32, 40, 3), 3)
+  assert set(victim.quantities) == {Quantity.LOGITS}
+  assert (victim.space, victim.outputs) == (Images(32, 40, 3), 3)
   expected = answer(dataset.train.rows)
   assert expected.std(0).min() > 0.01
   np.testing.assert_allclose(victim.predict(dataset.train.rows), expected,
@@ -67,8 +78,7 @@ def test_other_numbers_become_float32(tmp_path, torch_module, kind):
   answer = torch_module(tmp_path / "x.pth", convert=kind, **SMALL, width=16)
   dataset = dataset_of()
   victim = made(
-    TorchvisionFile(path=str(tmp_path / "x.pth")), tmp_path, dataset
-  )
+      TorchvisionFile(path=str(tmp_path / "x.pth")), tmp_path, dataset)
   np.testing.assert_allclose(
       victim.predict(dataset.train.rows), answer(dataset.train.rows),
       rtol=0, atol=1e-4)
@@ -101,15 +111,9 @@ def test_converted_once_and_found_again(tmp_path, monkeypatch):
 
 def test_what_changes_answers_changes_the_fingerprint(tmp_path):
   path = written(tmp_path / "x.pth")
-  victims = [
-    made(TorchvisionFile(path=path, **changes), tmp_path)
-    for changes in (
-      {},
-      dict(mean=(0, 0, 0)),
-      dict(std=(1, 1, 1)),
-      dict(precision="mixed_bfloat16"),
-    )
-  ]
+  victims = [made(TorchvisionFile(path=path, **changes), tmp_path)
+             for changes in ({}, dict(mean=(0, 0, 0)), dict(std=(1, 1, 1)),
+                             dict(precision="mixed_bfloat16"))]
   other = written(tmp_path / "y.pth", **{"fc.bias": np.ones(3, "<f4")})
   victims.append(made(TorchvisionFile(path=other), tmp_path))
   assert len({victim.fingerprint for victim in victims}) == 5
@@ -126,8 +130,7 @@ def test_answers_in_float32_whatever_the_policy(tmp_path):
     found_again = made(TorchvisionFile(path=path), tmp_path)
     converted = made(TorchvisionFile(path=path), tmp_path / "other")
     coarse = made(
-      TorchvisionFile(path=path, precision="mixed_bfloat16"), tmp_path
-    )
+        TorchvisionFile(path=path, precision="mixed_bfloat16"), tmp_path)
     answers = [victim.predict(images)
                for victim in (found_again, converted, coarse)]
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -170,10 +173,12 @@ def test_the_same_on_another_backend(tmp_path):
 
 def test_it_answers_through_an_oracle(tmp_path):
   victim = made(TorchvisionFile(path=written(tmp_path / "x.pth")), tmp_path)
-  oracle = Oracle(victim.predict, outputs=victim.outputs, access="scores",
-                  input_shape=victim.input_shape, num_classes=3)
-  answered = oracle.query(dataset_of().train.rows)
-  np.testing.assert_allclose(answered.values.sum(1), 1, rtol=1e-5)
+  oracle = Oracle(Live(victim, Scores()))
+  rows = dataset_of().train.rows
+  response = oracle.query(rows)
+  np.testing.assert_allclose(
+      response.values, scipy.special.softmax(victim.predict(rows), axis=1),
+      rtol=1e-5)
 
 
 @pytest.mark.parametrize("layer, name", [
@@ -183,13 +188,13 @@ def test_it_answers_through_an_oracle(tmp_path):
     ("conv4_block23_2_conv", "layer3.22.conv2"),
     ("conv5_block3_3_bn", "layer4.2.bn3")])
 def test_names_of_layers(layer, name):
-  assert torchvision.torch_name(layer) == name
+  assert torchvision_layers.torch_name(layer) == name
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_shapes_tell_the_design(tmp_path, sizes):
   network = resnext((32, 32, 3), 3, **sizes)
-  assert torchvision._design("it", state_of(network)) == {
+  assert torchvision_layers.design_of("it", state_of(network)) == {
       "groups": 1, "width_per_group": 64, **sizes}
 
 
@@ -209,5 +214,5 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path):
     {"split_groups": "x"}])
 def test_settings_of_a_wrong_type(settings):
   (name,) = settings
-  with pytest.raises(InputError, match=f"Checkpoint.{name} is"):
+  with pytest.raises(InputError, match=f"TorchvisionFile.{name} is"):
     TorchvisionFile(**{"path": "x.pth", **settings})

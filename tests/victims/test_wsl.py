@@ -44,11 +44,8 @@ from wsl_extraction.victims.wsl import WSL
     ({"bn1.bias": np.full(16, np.nan, "<f4")}, r"has NaN or infinity in bn1"),
 ])
 def test_another_architecture(tmp_path, changes, match):
-  refused(
-    TorchvisionFile(path=written(tmp_path / "x.pth", **changes)),
-    tmp_path,
-    match,
-  )
+  path = written(tmp_path / "x.pth", **changes)
+  refused(TorchvisionFile(path=path), tmp_path, match)
 
 
 def test_counters_of_batches_are_ignored(tmp_path):
@@ -71,21 +68,21 @@ def test_a_design_that_is_given_must_fit(tmp_path, given, match):
 @pytest.mark.parametrize("name, match", [("classes", "imagenet, number, any"),
                                          ("precision", "float32, mixed_bf")])
 def test_settings_that_cannot_be(name, match):
-  with pytest.raises(InputError, match=f"Checkpoint.{name} is 'x'.*{match}"):
+  with pytest.raises(InputError, match=f"File.{name} is 'x'; choose.*{match}"):
     TorchvisionFile(path="x.pth", **{name: "x"})
 
 
 def test_data_of_another_kind(tmp_path):
-  make = TorchvisionFile(path=written(tmp_path / "x.pth"))
-  refused(make, tmp_path, "of 3 channels, those of the data set have 1",
+  source = TorchvisionFile(path=written(tmp_path / "x.pth"))
+  refused(source, tmp_path, "of 3 channels, those of the data set have 1",
           dataset_of(channels=1))
   four = dataset_of("abcd")
-  refused(make, tmp_path, "has 3 classes, the data set 4", four)
-  victim = made(dataclasses.replace(make, classes="any"), tmp_path, four)
-  assert victim.num_classes == 3
+  refused(source, tmp_path, "has 3 classes, the data set 4", four)
+  victim = made(dataclasses.replace(source, classes="any"), tmp_path, four)
+  assert victim.outputs == 3
   # One that lies in the cache by now is refused all the same.
   with pytest.raises(InputError, match="has 3 classes, the data set 4"):
-    made(make, tmp_path, four)
+    made(source, tmp_path, four)
 
 
 def test_classes_of_imagenet():
@@ -103,13 +100,13 @@ def test_weights_for_imagenet_need_its_classes(tmp_path):
   path = written(tmp_path / "x.pth", **{
       "fc.weight": np.ones((1000, 512), "<f4"),
       "fc.bias": np.ones(1000, "<f4")})
-  make = TorchvisionFile(path=path, classes="imagenet")
+  source = TorchvisionFile(path=path, classes="imagenet")
   names = synsets()
-  made(make, tmp_path, dataset_of(names))
+  made(source, tmp_path, dataset_of(names))
   numbers = dataset_of(map(str, range(1000)))
-  refused(make, tmp_path / "new", "are not its 1,000 synsets", numbers)
+  refused(source, tmp_path / "new", "are not its 1,000 synsets", numbers)
   for classes in ("number", "any"):
-    made(dataclasses.replace(make, classes=classes), tmp_path, numbers)
+    made(dataclasses.replace(source, classes=classes), tmp_path, numbers)
 
 
 class TestWSL:
@@ -143,9 +140,8 @@ class TestWSL:
 def test_no_licence_is_none(tmp_path):
   path = written(tmp_path / "x.pth")
   assert made(TorchvisionFile(path=path), tmp_path).licence == ""
-  assert (
-    made(TorchvisionFile(path=path, licence="mine"), tmp_path).licence == "mine"
-  )
+  mine = TorchvisionFile(path=path, licence="mine")
+  assert made(mine, tmp_path).licence == "mine"
 
 
 class _Command:

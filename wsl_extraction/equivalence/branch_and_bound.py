@@ -1,8 +1,8 @@
 """Branch and bound that proves: the largest value of one output difference.
 
 Regions are parts of a box where some units are fixed to be on or off. A region
-is closed by a bound of `bounds.backward`, which holds whatever was rounded, so
-that only that function and the bookkeeping of this file have to be trusted.
+is closed by a bound of `backward`, which holds whatever was rounded, so that
+only that function and the bookkeeping of this file have to be trusted.
 Multipliers that close one region mostly close others: each that a linear
 program gives is tried on thousands of regions at once.
 """
@@ -15,13 +15,12 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.equivalence import relaxation
-from wsl_extraction.equivalence.bounds import (
-    Layers,
-    Multipliers,
-    Pair,
-    backward,
-    plain_multipliers,
+from wsl_extraction.equivalence.backward import (
+  Multipliers,
+  backward,
+  plain_multipliers,
 )
+from wsl_extraction.equivalence.bounds import Layers, Pair
 
 # Regions that are looked at together: a share of the open ones.
 _LEAST, _MOST, _SHARE = 32, 2048, 4

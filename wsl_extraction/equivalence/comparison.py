@@ -15,6 +15,7 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.equivalence import (
+  backward,
   bounds,
   hill_climbing,
   matching,
@@ -83,15 +84,15 @@ class Comparison:
     check(self.f, self.g, self.domain)
     pair = simplify.simplified(bounds.Pair.of(self.f, self.g))
     box = self.domain.low, self.domain.high
-    self.pair = simplify.without_idle(pair, bounds.tightened(pair, *box))
-    self._ranges = bounds.tightened(self.pair, *box)
+    self.pair = simplify.without_idle(pair, backward.tightened(pair, *box))
+    self._ranges = backward.tightened(self.pair, *box)
     # Exact where nothing is left, and 0 for copies.
     self.upper = np.where(
         self.pair.readout.any(axis=0), np.inf, np.nextafter(
             np.abs(self.pair.offset),
             np.where(self.pair.offset_error > 0, np.inf,
                      np.abs(self.pair.offset))))
-    for multipliers in bounds.plain_multipliers(self._ranges):
+    for multipliers in backward.plain_multipliers(self._ranges):
       self.upper = np.minimum(self.upper, self._passed(multipliers))
     matched = matching.matched_bound(self.f, self.g, self.domain)
     if matched is not None:
@@ -99,8 +100,8 @@ class Comparison:
     self._rows: relaxation.Rows | None = None
     self.regions = 0
 
-  def _passed(self, multipliers: bounds.Multipliers) -> np.ndarray:
-    sides = [bounds.backward(
+  def _passed(self, multipliers: backward.Multipliers) -> np.ndarray:
+    sides = [backward.backward(
         self.pair, sign * self.pair.readout.T,
         sign * self.pair.offset + self.pair.offset_error, self._ranges,
         [None] * len(self.pair.weights), self.domain.low, self.domain.high,

@@ -11,14 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wsl_extraction.equivalence.bounds import (
-  TINY,
-  Pair,
-  backward,
-  gamma,
-  intervals,
-  plain_multipliers,
-)
+from wsl_extraction.equivalence.backward import backward, plain_multipliers
+from wsl_extraction.equivalence.bounds import TINY, Pair, gamma, intervals
 
 # Inputs that vary within a block, and blocks that are bounded together.
 _FREE = 14

@@ -1,7 +1,7 @@
 """The linear relaxation of a region, solved by HiGHS for points of its dual.
 
 Nothing that the solver says is believed: its multipliers go into
-`bounds.backward`, which makes a bound of any, and its input is evaluated.
+`backward.backward`, which makes a bound of any, and its input is evaluated.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import optimize
 
-from wsl_extraction.equivalence.bounds import (
-    Layers,
-    Multipliers,
-    Pair,
-    backward,
-)
+from wsl_extraction.equivalence.backward import Multipliers, backward
+from wsl_extraction.equivalence.bounds import Layers, Pair
 
 # What leaving a region costs, relative to the goal's coefficients. Finite, so
 # that the relaxation of an empty region has a solution, and with it duals.

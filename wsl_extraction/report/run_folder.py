@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import enum
 import json
-import math
 import os
 import pathlib
 import re
@@ -14,11 +11,10 @@ import sqlite3
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 import wsl_extraction
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import gin_diff
+from wsl_extraction.report.json_text import json_text
 from wsl_extraction.runtime import files, folder_lock
 
 
@@ -254,51 +250,6 @@ def _charged(path: pathlib.Path) -> bool:
           "SELECT EXISTS(SELECT 1 FROM charges)").fetchone()[0] > 0
   except sqlite3.Error:
     return True  # not to be thrown away
-
-
-def json_text(content: Any, indent: int | None = None) -> str:
-  """Writes JSON that people read and every parser accepts.
-
-  Fields keep their order. Floats keep six significant digits (all those
-  before the point); NaN and infinities, which JSON lacks, become null.
-  Dataclasses become objects, arrays lists, paths text, and members of an
-  enumeration their names in lower case.
-
-  Raises:
-    TypeError: Something in it has no form in JSON.
-  """
-  return json.dumps(
-      plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-  """The content of JSON as Python reads it back; see `json_text`."""
-  match value:
-    case enum.Enum():
-      return value.name.lower()
-    case dict():
-      return {str(key): plain(held) for key, held in value.items()}
-    case list() | tuple():
-      return [plain(held) for held in value]
-    case np.ndarray() | np.generic():
-      return plain(value.tolist())
-    case float():
-      return _rounded(value)
-    case os.PathLike():
-      return os.fspath(value)
-  if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    return {
-        field.name: plain(getattr(value, field.name))
-        for field in dataclasses.fields(value)}
-  return value
-
-
-def _rounded(value: float) -> float | None:
-  if not math.isfinite(value):
-    return None
-  if value == 0:
-    return 0.0
-  return round(value, max(0, 5 - math.floor(math.log10(abs(value)))))
 
 
 def damaged(path: pathlib.Path, cause: Exception | str,

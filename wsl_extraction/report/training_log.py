@@ -8,11 +8,6 @@ checkpoints: a line too many is dropped on resume, a missing one is lost.
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import pathlib
-import socket
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -20,8 +15,7 @@ from typing import Any, TextIO
 
 import keras
 
-from wsl_extraction.report import progress, run_folder
-from wsl_extraction.runtime import files
+from wsl_extraction.report import progress
 
 
 class Progress(keras.callbacks.Callback):
@@ -78,7 +72,7 @@ class Progress(keras.callbacks.Callback):
     self.close()
     self._meter = progress.Meter(
         self._label, self._total, "steps",
-        done=_steps_done(self.model, before), **self._options)
+        done=steps_done(self.model, before), **self._options)
 
   def on_epoch_begin(
       self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -102,118 +96,7 @@ class Progress(keras.callbacks.Callback):
     self.close()
 
 
-class MetricsFile(keras.callbacks.Callback):
-  """Appends one JSON line an epoch: step, seconds, then the figures.
-
-  `seconds` counts training over all processes. A resumed run first drops what
-  lies beyond the step it was restored to, and a line that a killed process
-  left half written. A line is on the disk when its epoch ends.
-
-  Args:
-    path: The file, such as metrics.jsonl of the run folder.
-    clock: Gives seconds; replaced in tests.
-  """
-
-  def __init__(
-      self, path: str | os.PathLike, *,
-      clock: Callable[[], float] = time.monotonic):
-    super().__init__()
-    self._path = pathlib.Path(path)
-    self._clock = clock
-    self._origin = 0.0
-    self._step = 0
-
-  def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-    """Raises InputError where the file cannot be written."""
-    self._step = _steps_done(self.model, self._step)
-    held = _read(self._path)
-    kept = [(line, record["seconds"]) for line in held.split("\n")
-            if (record := _record(line)) and record["step"] <= self._step]
-    text = "".join(line + "\n" for line, _ in kept)
-    if text != held:
-      with files.atomic_write(self._path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    spent = kept[-1][1] if kept else 0.0
-    self._origin = self._clock() - spent
-
-  def on_epoch_end(
-      self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-    """Raises InputError where the file cannot be written."""
-    steps = (self.params or {}).get("steps") or 0
-    self._step = _steps_done(self.model, self._step + steps)
-    line = run_folder.json_text({
-        "step": self._step,
-        "seconds": round(self._clock() - self._origin, 3),
-        **(logs or {})})
-    try:
-      with open(self._path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-      raise files.unwritable(self._path, error) from error
-
-
-class TensorBoard(keras.callbacks.Callback):
-  """Writes each epoch's figures as TensorBoard events, if it is installed.
-
-  The package `tensorboard` is enough, TensorFlow is not needed. Without that
-  package nothing is written and nothing is said. A resumed run starts another
-  event file, which tells TensorBoard to forget what lies beyond its step.
-
-  Args:
-    folder: Where event files go; made when training begins.
-  """
-
-  def __init__(self, folder: str | os.PathLike):
-    super().__init__()
-    self._folder = pathlib.Path(folder)
-    self._event: Any = None
-    self._records: Any = None
-    self._path = self._folder
-    self._step = 0
-
-  def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-    """Raises InputError where the folder cannot be written."""
-    self._step = _steps_done(self.model, self._step)
-    try:
-      events = importlib.import_module("tensorboard.compat.proto.event_pb2")
-      records = importlib.import_module(
-          "tensorboard.summary.writer.record_writer")
-    except ImportError:
-      return
-    self._event, self._records = events.Event, records.RecordWriter
-    # TensorBoard reads files in the order of their names, so by time.
-    self._path = self._folder / (
-        f"events.out.tfevents.{time.time_ns() / 1e9:.9f}."
-        f"{socket.gethostname()}.{os.getpid()}")
-    self._write(file_version="brain.Event:2")
-    self._write(
-        step=self._step + 1,
-        session_log=events.SessionLog(status=events.SessionLog.START))
-
-  def on_epoch_end(
-      self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-    """Raises InputError where the folder cannot be written."""
-    steps = (self.params or {}).get("steps") or 0
-    self._step = _steps_done(self.model, self._step + steps)
-    if self._event is not None:
-      self._write(step=self._step, summary={"value": [
-          {"tag": tag, "simple_value": value}
-          for tag, value in (logs or {}).items()]})
-
-  def _write(self, **fields: Any) -> None:
-    event = self._event(wall_time=time.time(), **fields)
-    try:
-      self._folder.mkdir(parents=True, exist_ok=True)
-      # Opened anew each time: `fit` tells nobody to close a file if it fails.
-      with open(self._path, "ab") as file:
-        self._records(file).write(event.SerializeToString())
-    except OSError as error:
-      raise files.unwritable(self._folder, error) from error
-
-
-def _steps_done(model: keras.Model, otherwise: int) -> int:
+def steps_done(model: keras.Model, otherwise: int) -> int:
   """Reads `model.step`; a model without one counts what it was told."""
   step = getattr(model, "step", None)
   if not isinstance(step, keras.Variable):
@@ -223,27 +106,3 @@ def _steps_done(model: keras.Model, otherwise: int) -> int:
   return int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(step)))
 
 
-def recorded_seconds(path: str | os.PathLike) -> float:
-  """The seconds of training that a metrics file records."""
-  records = [_record(line) for line in _read(pathlib.Path(path)).split("\n")]
-  return max((record["seconds"] for record in records if record), default=0.0)
-
-
-def _read(path: pathlib.Path) -> str:
-  try:
-    return path.read_text(encoding="utf-8", errors="replace")
-  except FileNotFoundError:
-    return ""
-  except OSError as error:
-    raise files.unwritable(path, error) from error
-
-
-def _record(line: str) -> dict[str, Any] | None:
-  """Reads a line of a metrics file; None if it is damaged."""
-  try:
-    record = json.loads(line)
-  except ValueError:
-    return None
-  whole = isinstance(record, dict) and isinstance(record.get("step"), int)
-  whole = whole and isinstance(record.get("seconds"), (int, float))
-  return record if whole else None

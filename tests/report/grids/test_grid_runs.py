@@ -17,9 +17,8 @@ def test_settings_are_files_and_bindings():
       ("a.gin", "sub/f.gin"), ("b.c = 1", "from d import e", "g/b.c = 'x'"))
   assert GinSettings.parse("here", "a.gin") == GinSettings(("a.gin",))
   assert GinSettings.parse("here", ()) == GinSettings()
-  assert GinSettings(("a",), ("b",)) + GinSettings(
-    ("c",), ("d",)
-  ) == GinSettings(("a", "c"), ("b", "d"))
+  both = GinSettings(("a",), ("b",)) + GinSettings(("c",), ("d",))
+  assert both == GinSettings(("a", "c"), ("b", "d"))
 
 
 @pytest.mark.parametrize("given", [3, None, {"a.gin": 1}, ("a.gin", 3),
@@ -62,12 +61,8 @@ def test_shares_part_the_runs_evenly_within_every_cell(
 
 
 def test_runs_fill_all_cells_at_the_same_pace():
-  assert [run.seed for run in grid_runs.runs(made(2, 1), (5, 3))] == [
-    5,
-    5,
-    3,
-    3,
-  ]
+  every = grid_runs.runs(made(2, 1), (5, 3))
+  assert [run.seed for run in every] == [5, 5, 3, 3]
 
 
 @pytest.mark.parametrize("index, count", [(0, 2), (3, 2), (1, 0), (0, 0)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import host_commands as hosts
+from fixtures import host_commands as hosts
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +21,8 @@ def test_another_configuration(folder):
       folder, "configured",
       others=("--gin_bindings=surrogate/Recipe.batch_size = 32",)))
   reason = ("process 1 has another configuration than process 0: "
-            "surrogate/recipe.Recipe.batch_size is 32 here and 16 there; give all "
-            "the same gin files and bindings\n")
+            "surrogate/recipe.Recipe.batch_size is 32 here and 16 there; give "
+            "all the same gin files and bindings\n")
   assert first == (2, "", f"error: process 1: {reason}")
   assert other == (2, "", f"error: {reason}")
   assert not (folder / "configured").exists()

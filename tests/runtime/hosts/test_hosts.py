@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-import host_commands as hosts
+from fixtures import host_commands as hosts
 
 ROUNDS = ("--gin_bindings=Learning.rounds = 2",
           "--gin_bindings=Learning.round_steps = 4",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import host_commands as hosts
+from fixtures import host_commands as hosts
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
