@@ -5,9 +5,9 @@
 #
 # Needs Python 3.11, 3.12 or 3.13 with jax and torch that see the GPU; TensorFlow
 # is not needed. What else is missing is installed for the time of the session,
-# from the folder WHEELS or else from the package index. Pages go to
-# docs/results, what is said meanwhile to runs/gpu_session. PYTHON, MINUTES and
-# KERAS_BACKEND (jax) can be set.
+# from the folder WHEELS or else from the package index. Pages go to docs/speed,
+# what is said meanwhile to runs/gpu_session. PYTHON, MINUTES and KERAS_BACKEND
+# (jax) can be set.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 python=${PYTHON:-python3}
@@ -28,8 +28,8 @@ for pair in absl-py=absl array-record=array_record cloudpickle=cloudpickle \
   etils=etils gin-config=gin grain=grain h5py=h5py keras=keras \
   matplotlib=matplotlib ml-dtypes=ml_dtypes namex=namex numpy=numpy \
   optree=optree packaging=packaging pandas=pandas pillow=PIL \
-  protobuf=google.protobuf psutil=psutil rich=rich scikit-learn=sklearn \
-  scipy=scipy; do
+  portpicker=portpicker protobuf=google.protobuf psutil=psutil rich=rich \
+  scikit-learn=sklearn scipy=scipy; do
   "$python" -c "import ${pair#*=}" 2>/dev/null || missing="$missing ${pair%=*}"
 done
 if [ -n "$missing" ]; then

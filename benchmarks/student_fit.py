@@ -16,8 +16,9 @@ On torch, where it is installed, Student stands beside a loop written by hand
 cross-entropy with ready-made probabilities. torch's threads spin while they
 wait for each other, GOMP_SPINCOUNT rounds: 300,000 by default, fewer as the
 package sets it. Each of the two has a process for either number, and all take
-turns, on the machine as it is and beside two processes more that train by the
-loop. KERAS_BACKEND, if it is set, limits all this to one backend.
+turns, on the machine as it is and, over an eighth of the steps, beside two more
+processes that train by the loop. KERAS_BACKEND, if it is set, limits all this
+to one backend.
 """
 
 from __future__ import annotations
@@ -26,49 +27,46 @@ import contextlib
 import functools
 import importlib.util
 import io
-import json
 import os
 import pathlib
-import select
-import sys
 import tempfile
 
 import numpy as np
+import student_fit_torch
 import timing
 
 _BATCH, _CLASSES, _SHIFT, _TEMPERATURE = 64, 10, 2, 1.5
 _STEPS = 64
-_LOAD_STEPS = 4  # of the processes beside, between two looks whether to stop
 _BARE, _STUDENT, _IN_TRAIN = "bare Keras", "Student", "Student, as in train"
-_PLAIN = "plain torch"
-_OPENMP_SPINS = "300000"
 
 
 def worker(mode: str, steps: int) -> None:
-  if mode == "load":
-    _load()
+  if mode == student_fit_torch.LOAD:
+    student_fit_torch.serve_load(_plain_torch)
     return
-  images, responses = _data(steps * _BATCH)
-  if mode == _PLAIN:
-    training = _plain(images, responses)
-    timing.serve({_PLAIN: lambda: timing.rate(len(images), training),
-                  "parameters": lambda: training.parameters})
+  if mode == student_fit_torch.PLAIN:
+    student_fit_torch.serve_plain(_plain_torch, _BATCH, steps)
     return
   from wsl_extraction.runtime import devices
   devices.start_backend()
+  images, responses = _data(steps)
   student = _Student(images, responses, steps)
-  contestants = {_STUDENT: student.fit, _IN_TRAIN: student.fit_as_in_train,
-                 "parameters": student.parameters}
-  if mode == "fit":
+  contestants = {
+      _STUDENT: student.fit, _IN_TRAIN: student.fit_as_in_train,
+      student_fit_torch.BRIEF: functools.partial(
+          student.fit, steps=student_fit_torch.brief(steps)),
+      "parameters": student.parameters}
+  if mode == _BARE:
     contestants[_BARE] = _bare(images, responses)
   timing.serve(contestants)
 
 
-def _data(count: int):
+def _data(steps: int):
   """Digits, and scores that an oracle might have given for them."""
   from wsl_extraction.data import datasets
   from wsl_extraction.oracle.response import Quantity, Response
 
+  count = steps * _BATCH
   images = datasets.load("mnist5k").train.rows[:count]
   scores = np.random.default_rng(0).dirichlet(np.full(_CLASSES, 0.3), count)
   return images, Response(_CLASSES, Quantity.PROBABILITIES,
@@ -131,11 +129,12 @@ class _Student:
         Distillation(_TEMPERATURE), Images(*images.shape[1:]), _CLASSES,
         self._seeds, self._runtime())
 
-  def fit(self, checkpoint: pathlib.Path | None = None, **runtime) -> float:
+  def fit(self, checkpoint: pathlib.Path | None = None,
+          steps: int | None = None, **runtime) -> float:
     return timing.rate(
-        self._recipe.steps * _BATCH, lambda: self._recipe.fit(
+        (steps or self._recipe.steps) * _BATCH, lambda: self._recipe.fit(
             self._student, self._entries, "surrogate", self._seeds,
-            self._runtime(**runtime), checkpoint=checkpoint))
+            self._runtime(**runtime), steps=steps, checkpoint=checkpoint))
 
   def fit_as_in_train(self) -> float:
     from wsl_extraction.report import metrics_file, training_log
@@ -153,27 +152,18 @@ class _Student:
                for weight in self._student.trainable_variables)
 
 
-def _plain(images, responses):
+def _plain_torch(steps: int):
   import resnet_v2_torch
+  images, responses = _data(steps)
   return resnet_v2_torch.Training(
       images, _heated(responses), _BATCH, _SHIFT)
-
-
-def _load() -> None:
-  """Trains from each line "on" to the line after it."""
-  train = _plain(*_data(_LOAD_STEPS * _BATCH))
-  train()
-  for line in sys.stdin:
-    print(json.dumps(0.0), flush=True)
-    while line.strip() == "on" and not select.select([sys.stdin], [], [], 0)[0]:
-      train()
 
 
 def _keras_sections(backends, args) -> list[str]:
   names = (_BARE, _STUDENT, _IN_TRAIN)
   with contextlib.ExitStack() as stack:
     ask = {backend: stack.enter_context(timing.Worker(
-        "fit", ["--quick"] * args.quick, KERAS_BACKEND=backend)).ask
+        _BARE, ["--quick"] * args.quick, KERAS_BACKEND=backend)).ask
         for backend in backends}
     turns = {(backend, name): lambda ask=ask[backend], name=name: ask(name)
              for backend in backends for name in names}
@@ -182,60 +172,6 @@ def _keras_sections(backends, args) -> list[str]:
   return [f"{backend}:\n\n" + timing.compared(
       {name: rates[backend, name] for name in names}, "images/s", _BARE)
       for backend in backends]
-
-
-def _torch_sections(args) -> list[str]:
-  few = _package_spins()
-  # Name: mode of the process, its GOMP_SPINCOUNT, and what is measured there.
-  contestants = {
-      _PLAIN: (_PLAIN, _OPENMP_SPINS, _PLAIN),
-      f"{_PLAIN}, {few} rounds": (_PLAIN, few, _PLAIN),
-      f"{_STUDENT}, {_OPENMP_SPINS} rounds": ("torch", _OPENMP_SPINS, _STUDENT),
-      _STUDENT: ("torch", few, _STUDENT),
-      _IN_TRAIN: ("torch", few, _IN_TRAIN)}
-  with contextlib.ExitStack() as stack:
-    @functools.cache
-    def ask(mode: str, spins: str):
-      return stack.enter_context(timing.Worker(
-          mode, ["--quick"] * args.quick, KERAS_BACKEND="torch",
-          GOMP_SPINCOUNT=spins)).ask
-
-    sizes = {int(ask(mode, few)("parameters")) for mode in (_PLAIN, "torch")}
-    assert len(sizes) == 1, f"networks of {sizes} parameters"
-    alone = {("", name): functools.partial(ask(mode, spins), question)
-             for name, (mode, spins, question) in contestants.items()}
-    loads = [stack.enter_context(timing.Worker(
-        "load", KERAS_BACKEND="torch", GOMP_SPINCOUNT=_OPENMP_SPINS)).ask
-        for _ in range(2)]
-    turns = alone | {
-        ("busy", name): functools.partial(_beside, loads, measure)
-        for (_, name), measure in alone.items()}
-    timing.in_turns(turns, 1 if args.quick else 2)
-    rates = timing.in_turns(turns, args.rounds)
-  by_state = {state: {name: rates[state, name] for name in contestants}
-              for state in ("", "busy")}
-  return [
-      f"torch, networks of {sizes.pop():,} parameters, on the machine as it "
-      "is:\n\n" + timing.compared(by_state[""], "images/s", _PLAIN),
-      "torch, beside two busy processes:\n\n" + timing.compared(
-          by_state["busy"], "images/s", _PLAIN)]
-
-
-def _package_spins() -> str:
-  from wsl_extraction.runtime import devices
-  devices.set_environment_defaults()
-  return os.environ.get("GOMP_SPINCOUNT", _OPENMP_SPINS)
-
-
-def _beside(loads, measure) -> float:
-  """Measures while other processes are busy."""
-  for ask in loads:
-    ask("on")
-  try:
-    return measure()
-  finally:
-    for ask in loads:
-      ask("off")
 
 
 def main() -> None:
@@ -252,7 +188,7 @@ def main() -> None:
   by_keras = [one for one in backends if one != "torch"]
   sections = _keras_sections(by_keras, args) if by_keras else []
   if "torch" in backends:
-    sections += _torch_sections(args)
+    sections += student_fit_torch.sections(args)
   elif not chosen:
     sections.append("Plain torch: not run, as torch is not installed.")
   timing.publish(args, "Student.fit beside Keras' own fit", __doc__.strip(),
