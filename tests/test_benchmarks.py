@@ -5,7 +5,9 @@ Processes of their own, minutes in all: `make test-benchmarks` runs them.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 
@@ -16,6 +18,7 @@ from fixtures.source_tree import ROOT, SourceTree
 _SCRIPTS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("*.py")
     if SourceTree().is_program(path.stem))
+_SESSION = (ROOT / "benchmarks" / "gpu_session.sh").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -32,3 +35,21 @@ def test_runs(name):
 
 def test_there_are_some():
   assert "student_fit" in _SCRIPTS
+
+
+def test_the_gpu_session_measures_what_there_is():
+  measured = re.findall(r"^measure (\w+)", _SESSION, re.MULTILINE)
+  assert measured
+  assert set(measured) <= set(_SCRIPTS)
+
+
+@pytest.mark.parametrize("package", ["grain", "keras"])
+def test_the_gpu_session_installs_what_a_package_needs(package):
+  listed = re.search(r"for pair in (.*?); do", _SESSION, re.DOTALL)
+  assert listed
+  installed = {pair.split("=")[0] for pair in listed[1].split() if "=" in pair}
+  needed = {re.match(r"[\w-]+", line)[0].lower()
+            for line in importlib.metadata.requires(package) or ()
+            if "extra ==" not in line}
+  assert needed
+  assert {package, *needed} <= installed

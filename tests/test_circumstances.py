@@ -175,7 +175,7 @@ def test_a_full_disk_is_named_and_nothing_is_cut(
                        f"{place}={disk / 'new'}"), tmp_path,
       commands.environment(shared))
   assert again.status == 0, again.stderr
-  assert "32 of a budget of 32" in again.stdout
+  assert "32 charged of a budget of 32" in again.stdout
 
 
 @pytest.mark.parametrize("number, remedy", [

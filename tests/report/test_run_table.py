@@ -32,7 +32,7 @@ def test_the_table_of_a_run_holds_its_figures_in_80_columns():
   lines = run_table.result_table(RESULT).splitlines()
   assert max(map(len, lines)) <= 80
   assert "reveal     scores" in lines
-  assert "queries    100 of a budget of 100" in lines
+  assert "queries    100 charged of a budget of 100" in lines
   assert "seconds    141.3 (2 min 21 s)" in lines
   oracle = next(n for n, line in enumerate(lines) if line.startswith("oracle"))
   assert lines[oracle].split() == ["oracle", "97.4%", "100.0%", "-", "-"]
@@ -56,9 +56,9 @@ def test_the_table_of_a_run_shows_what_it_paid_and_what_it_lacks():
   assert lines[2:] == [
       "reveal             scores, after Rounded(decimals=2); Top(3)",
       "status             DONE",
-      "queries            100 of a budget of 100, 4 of them rows sent again; "
-      "1,500 more",
-      "                   to measure, 200 of them asked now",
+      "queries            100 charged of a budget of 100, 4 of them rows sent "
+      "again,",
+      "                   1,500 more to measure, of which 200 were asked now",
       "charged            7 gradient rows; as much as 555 rows",
       "queries per bound  2.21 times the least",
       "missing            two of ten units",
@@ -79,7 +79,7 @@ def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
   sparse = run_table.result_table({
       "attack": "x", "budget": None, "queries": 0, "surrogate": None,
       "oracle": {"accuracy_top1": _estimate(None)}})
-  assert "queries    0 of no limit" in sparse
+  assert "queries    0 charged, no limit" in sparse
   assert "status     -" in sparse
 
 

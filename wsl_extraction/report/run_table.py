@@ -77,15 +77,15 @@ def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _queries(result: Mapping[str, Any]) -> str:
   budget = result.get("budget")
-  limit = "no limit" if budget is None else f"a budget of {budget}"
-  text = f"{_said(result.get('queries'))} of {limit}"
+  text = f"{_said(result.get('queries'))} charged" + (
+      ", no limit" if budget is None else f" of a budget of {budget}")
   if result.get("sent_again"):
     text += f", {result['sent_again']} of them rows sent again"
   measured = result.get("measured")
   if measured:
-    text += f"; {measured:,} more to measure"
+    text += f", {measured:,} more to measure"
     if result.get("measured_anew", measured) < measured:
-      text += f", {result['measured_anew']:,} of them asked now"
+      text += f", of which {result['measured_anew']:,} were asked now"
   return text
 
 

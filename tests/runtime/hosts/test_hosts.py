@@ -59,7 +59,7 @@ def test_one_of_them_asks_and_writes(folder, ends):
   assert len([*(folder / "pair" / "events").iterdir()]) == len(
       [*(folder / "alone" / "events").iterdir()])
   (_, out, _), (_, silence, errors) = ends
-  assert "40 of a budget of 40" in out
+  assert "40 charged of a budget of 40" in out
   assert (silence, errors) == ("", "")
 
 
