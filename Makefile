@@ -5,10 +5,11 @@ WORKDIR ?= runs/rotation
 TORCH ?= torch>=2.6
 BIN := .venv/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check --no-input
-BACKEND_TESTS := tests/test_objectives.py tests/test_mixmatch.py \
-  tests/test_mixing.py tests/test_mixmatch_training.py \
-  tests/test_networks.py tests/test_wide_resnet.py \
-  tests/test_preprocess.py tests/test_student.py tests/test_precision.py
+BACKEND_TESTS := tests/objectives tests/networks/test_resnet_v2.py \
+  tests/networks/test_wide_resnet.py tests/training/test_augment.py \
+  tests/training/test_student.py tests/training/test_student_elsewhere.py \
+  tests/runtime/test_precision.py tests/runtime/test_torch_batch_norm.py \
+  tests/report/test_progress.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -31,7 +31,7 @@ def read(
   Names, classes, splits and orientation are as `datasets.load` has them. Every
   file is read once, to find what is no image before anything is paid for, and
   for the identity of the images; see `image_index.read`. All images are colour,
-  and all are resized and cropped, `Encoded` says how.
+  and all are resized and cropped, `LazyImages` says how.
 
   Args:
     name: A name of tensorflow-datasets, the folder of one prepared version
@@ -42,7 +42,7 @@ def read(
       how many it has.
 
   Returns:
-    The data set, whose `images` are `Encoded`.
+    The data set, whose `rows` are `LazyImages`.
 
   Raises:
     InputError: The data set is unknown, unreadable, not prepared, or not in
