@@ -32,12 +32,11 @@ def fixture_shared(tmp_path_factory):
 ])
 def test_an_interrupt_ends_in_one_line(tmp_path, shared, name, place, binding):
   process = subprocess.Popen(
-      commands.command(name, f"--gin_file={shared / 'base.gin'}", place,
-                       f"--gin_bindings={binding}"),
+      commands.interruptible(commands.command(
+          name, f"--gin_file={shared / 'base.gin'}", place,
+          f"--gin_bindings={binding}")),
       cwd=tmp_path, env=commands.environment(shared), text=True,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-      # Of a background job of a shell the tests inherit that it is ignored.
-      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   deadline = time.monotonic() + 120
   while not (tmp_path / "waiting").exists():
     assert process.poll() is None and time.monotonic() < deadline
