@@ -249,8 +249,9 @@ def test_damaged_anywhere(old, tmp_path_factory, data):
   except InputError as error:
     assert "\n" not in str(error)
   else:
-    for value in found.values():
-      value.sum(dtype="f8")
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+      for value in found.values():
+        value.sum(dtype="f8")
 
 
 def test_a_tensor_stays_in_its_storage(tmp_path):
