@@ -54,7 +54,7 @@ def _images(data_dir: str | None) -> np.ndarray:
   if not data_dir:
     return mixmatch.made_up()
   from wsl_extraction.data import datasets
-  return datasets.load("cifar10", data_dir).train.rows
+  return np.asarray(datasets.load("cifar10", data_dir).train.rows)
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
     rates = timing.in_turns(turns, args.rounds)
   args.folder = "results"
   timing.publish(
-      args, "CIFAR-10 at 250 queries", __doc__.strip(), _speed(args, rates),
+      args, "CIFAR-10 at 250 queries", _speed(args, rates),
       "The extraction itself is made for an accelerator, where it computes in "
       "bfloat16; it goes on where an interruption stopped it, and "
       '`--gin_bindings="STEPS = 65536"` shortens it:', _COMMAND,
@@ -115,7 +115,9 @@ def _extraction(run: str | None) -> str:
 
 def _outcome(run: pathlib.Path) -> tuple[tuple[str, ...], str]:
   from wsl_extraction import cli
+  from wsl_extraction.attacks.learning.learning import Learning
   from wsl_extraction.experiment import Experiment
+  from wsl_extraction.victims.trained import Trained
   result = json.loads((run / "result.json").read_text())
   cli.configure([str(run / "config.gin")], [])
   experiment = cli.built(Experiment)
@@ -125,8 +127,9 @@ def _outcome(run: pathlib.Path) -> tuple[tuple[str, ...], str]:
         100 * result[who][name][part] for part in ("value", "low", "high"))
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
-  steps = experiment.attack.recipe.steps
-  trained = experiment.victim.recipe.steps
+  attack, victim = experiment.attack, experiment.victim
+  assert isinstance(attack, Learning) and isinstance(victim, Trained)
+  steps, trained = attack.recipe.steps, victim.recipe.steps
   return (figure("surrogate", "accuracy_top1"),
           figure("surrogate", "fidelity_top1"),
           figure("oracle", "accuracy_top1"), f"{steps / _SCHEDULE:.1%}"), (

@@ -121,8 +121,8 @@ def main() -> None:
           timing.spread(figures, ".3g") + "*" * (way in contest.unfinished)
           for way, figures in seconds.items())])
   args.folder = "results"
-  timing.publish(args, "Equality of ReLU networks", __doc__.strip(),
-                 timing.table(header, rows))
+  timing.publish(
+      args, "Equality of ReLU networks", timing.table(header, rows))
 
 
 if __name__ == "__main__":

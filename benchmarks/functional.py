@@ -237,7 +237,7 @@ def main() -> None:
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
   args.folder = "results"
   timing.publish(
-      args, "Functionally equivalent extraction", __doc__.strip(),
+      args, "Functionally equivalent extraction",
       timing.table(
           ["victim", "exact", "wrong", "rows / bound: mean (range)", "target",
            "error: median, largest", "limit", "least fidelity of those done, %",

@@ -45,6 +45,7 @@ import tempfile
 import time
 import types
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1",
                   JAX_PLATFORMS="cpu")
@@ -154,7 +155,7 @@ def ours(weights: list[np.ndarray], seed: int) -> dict:
 class Tally:
   """Counts rows in a file, which tells them even of a run that was stopped."""
 
-  def __init__(self, folder: str, mode="r+"):
+  def __init__(self, folder: str, mode: Literal["r+", "w+"] = "r+"):
     self._lock = multiprocessing.Lock()  # the processes share the file
     self._rows = np.memmap(
         pathlib.Path(folder, "rows"), np.int64, mode, shape=(1,))
@@ -242,10 +243,10 @@ def _old_jax() -> None:
   jax, experimental, optimizers = map(importlib.import_module, (
       "jax", "jax.experimental", "jax.example_libraries.optimizers"))
   config = types.ModuleType("jax.config")
-  config.config = jax.config
+  vars(config)["config"] = jax.config
   sys.modules["jax.config"] = config
   sys.modules["jax.experimental.optimizers"] = optimizers
-  experimental.optimizers = optimizers
+  vars(experimental)["optimizers"] = optimizers
 
 
 def _counted(tally: Tally) -> None:
@@ -258,7 +259,7 @@ def _counted(tally: Tally) -> None:
     if not inner:  # else a check of the result, by weights that are given
       tally.add(len(x))
     return run(x, **inner)
-  utils.run = counted
+  vars(utils)["run"] = counted
 
 
 def _extracted(code: pathlib.Path, name: str) -> Callable:
@@ -410,8 +411,7 @@ def main() -> None:
   short, full, versions = tables(args)
   args.folder = "results"
   timing.publish(
-      args, "Beside other functionally equivalent extractions",
-      __doc__.strip(), short,
+      args, "Beside other functionally equivalent extractions", short,
       "Medians are of all runs, those without a result included; one that was "
       "stopped counts with what it had spent.",
       *filter(None, [versions]), "## Every run", full)

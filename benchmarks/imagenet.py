@@ -121,11 +121,11 @@ def oracle(precision: str, images: int, steps: int, quick: bool) -> Contestants:
   from wsl_extraction.victims.victim import in_batches
   devices.set_precision(precision)
   side = _side(quick)
-  size = {"depth": 14, "groups": 4, "width_per_group": 4} if quick else {
-      "depth": 101, "groups": 32, "width_per_group": 16}
+  depth, groups, width = (14, 4, 4) if quick else (101, 32, 16)
   # A convolution for each group is faster on CPUs alone.
   network = resnext.resnext(
-      (side, side, 3), _CLASSES, split_groups=quick, seed=0, **size)
+      (side, side, 3), _CLASSES, depth=depth, groups=groups,
+      width_per_group=width, split_groups=quick, seed=0)
   answer = in_batches(network, images)
   pixels = np.resize(pool(images, quick)[0], (steps * images, side, side, 3))
   work = images * sum(rotation_step.forward_flops(network))

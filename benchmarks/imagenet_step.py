@@ -140,7 +140,7 @@ def main() -> None:
     else:
       found |= _measured(group, args)
   timing.publish(
-      args, "ImageNet's networks on a GPU", __doc__.strip(),
+      args, "ImageNet's networks on a GPU",
       f"Backend of the package: {_backend()}.", _table(found),
       *_beside_torch(found))
 

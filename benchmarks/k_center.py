@@ -122,7 +122,7 @@ def main() -> None:
   rows = [[name, timing.spread(n / rates[name], ",.2f"),
            f"{memory[name]:,.0f}"] for name in _CONTESTANTS]
   timing.publish(
-      args, f"Greedy k-center: {n:,} of {m:,} rows", __doc__.strip(),
+      args, f"Greedy k-center: {n:,} of {m:,} rows",
       timing.table([f"{n:,} choices", "seconds", "MiB"], rows),
       timing.compared(rates, "choices/s", _LIMIT),
       f"`KCenter` chose {'the same rows as' if same else 'OTHER rows than'} "

@@ -57,7 +57,7 @@ def main() -> None:
   args = timing.arguments(__doc__, rounds=1)
   count = 50 if args.quick else _ROWS
   timing.publish(
-      args, "What a response store's types do to distillation", __doc__.strip(),
+      args, "What a response store's types do to distillation",
       timing.table(
           ["victim: spread, peak: median of the largest score", "type", "lost",
            "gap, mean", "gap, largest"],

@@ -134,7 +134,7 @@ def main() -> None:
             *(f"{n}, MiB" for n in _NAMES)]
   args.suffix = f"_{count}" if count > _ROWS else ""
   timing.publish(
-      args, f"The response store at {count:,} rows", __doc__.strip(),
+      args, f"The response store at {count:,} rows",
       timing.table(header, rows),
       "Files: " + ", ".join(f"{size:,.0f} MiB" for size in sizes) + ".")
 

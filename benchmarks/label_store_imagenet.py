@@ -104,7 +104,7 @@ def _arrays(table: Table, values, classes, close, place):
   def write(rows: np.ndarray) -> None:
     known = rows % len(given)
     values[rows[0]:rows[-1] + 1] = given[known]
-    if classes is not None:
+    if classes is not None and named is not None:
       classes[rows[0]:rows[-1] + 1] = named[known]
 
   def read(rows: np.ndarray):
@@ -137,7 +137,8 @@ def _hdf5(path: pathlib.Path, table: Table):
   return _arrays(table, values, classes, file.close, np.sort)
 
 
-_MAKERS = dict(zip(_NAMES, (_store, _memmap, _hdf5), strict=True))
+_MAKERS: dict[str, Callable] = dict(
+    zip(_NAMES, (_store, _memmap, _hdf5), strict=True))
 
 
 def _measured(amount: int, work: Callable[[], object]) -> list[float]:
@@ -211,7 +212,7 @@ def _whole(path: pathlib.Path, table: Table) -> dict[str, float]:
 def _worker(job: str) -> None:
   kind, name, count, path = json.loads(job)
   path, table = pathlib.Path(path), Table(kind, count)
-  found = dict(_steps(name, path, table))
+  found: dict[str, object] = dict(_steps(name, path, table))
   found["size"] = path.stat().st_size / _MIB
   if name == _NAMES[0]:
     found["whole"] = _whole(path, table)
@@ -252,8 +253,7 @@ def main() -> None:
         "Cold, the store takes {open:.2f} s to open, {len:.2f} s for `len`, "
         "{spent:.2f} s for `spent`, and {missing:.1f} s and {MiB:,.0f} MiB to "
         "find which of all keys are missing.".format(**whole)]
-  timing.publish(args, "The response store at the size of ImageNet",
-                 __doc__.strip(), *pages)
+  timing.publish(args, "The response store at the size of ImageNet", *pages)
 
 
 if __name__ == "__main__":

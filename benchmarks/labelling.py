@@ -74,7 +74,7 @@ def main() -> None:
     rates = timing.in_turns(turns, args.rounds)
     tables.append(f"{classes:,} classes:\n\n" + timing.compared(
         rates, "images/s", "predict"))
-  timing.publish(args, "Labelling beside predict", __doc__.strip(), *tables)
+  timing.publish(args, "Labelling beside predict", *tables)
 
 
 if __name__ == "__main__":

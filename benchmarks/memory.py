@@ -110,7 +110,6 @@ def main() -> None:
           for depth, side in cases for again in (False, True)]
   timing.publish(
       args, "Memory of training at 224 pixels: counted, not run",
-      __doc__.strip(),
       timing.table(["activations", "MiB an image", "GiB fixed",
                     *(f"GiB, {n:,} images" for n in _BATCHES)], rows),
       timing.compared(rates, "images/s", "kept"))

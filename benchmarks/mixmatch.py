@@ -38,6 +38,7 @@ def training(steps: int, quick: bool = False, images: np.ndarray | None = None,
   import dataclasses
 
   from wsl_extraction import cli
+  from wsl_extraction.attacks.learning.learning import Learning
   from wsl_extraction.experiment import Experiment
   from wsl_extraction.oracle.spaces import Images
   from wsl_extraction.runtime import devices
@@ -48,6 +49,7 @@ def training(steps: int, quick: bool = False, images: np.ndarray | None = None,
                 ["Adam.use_ema = False", *(_QUICK if quick else ())])
   experiment = cli.built(Experiment)
   devices.set_precision(experiment.precision)
+  assert isinstance(experiment.attack, Learning)
   attack = dataclasses.replace(experiment.attack, **changed)
   recipe = attack.recipe
   student = recipe.student(

@@ -9,6 +9,9 @@ of a large GPU idle: the share of the matmul tells how much.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import timing
 
@@ -26,8 +29,9 @@ def main() -> None:
   import imagenet
   steps = 1 if args.quick else 200
   students = _students(steps, args.quick)
-  turns = {name: lambda train=train: timing.rate(steps, train)
-           for name, (train, _) in students.items()}
+  turns: dict[str, Callable[[], float]] = {
+      name: functools.partial(timing.rate, steps, train)
+      for name, (train, _) in students.items()}
   turns["matmul"] = imagenet.matmul(256 if args.quick else 8192)
   timing.in_turns(turns, 1)
   rates = timing.in_turns(turns, args.rounds)
@@ -40,7 +44,7 @@ def main() -> None:
   hours = _SCHEDULE / float(np.median(rates["MixMatch"])) / 3600
   import keras
   timing.publish(
-      args, "Steps of MixMatch on a GPU", __doc__.strip(),
+      args, "Steps of MixMatch on a GPU",
       f"Backend: {keras.backend.backend()}, "
       f"{keras.config.dtype_policy().name}.",
       timing.table(["", "steps/s", "TFLOP/s", "of the matmul"], rows),

@@ -13,6 +13,8 @@ gradient with respect to images). A supervised step of b labelled images takes
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import timing
@@ -81,15 +83,16 @@ def main() -> None:
         KERAS_BACKEND=backend)).ask for backend in names}
     parts = {(name, part): ask["tensorflow"](f"{name}: {part}")
              for name in _NAMES for part in ("guess", "labelled", "unlabelled")}
-    turns = {(backend, name): lambda ask=ask[backend], name=name: ask(name)
-             for backend in names for name in names[backend]}
+    turns: dict[tuple[str, str], Callable[[], float]] = {
+        (backend, name): functools.partial(ask[backend], name)
+        for backend in names for name in names[backend]}
     turns["sgemm", ""] = _sgemm(256 if args.quick else _SIDE)
     timing.in_turns(turns, 1 if args.quick else 2)
     rates = timing.in_turns(turns, args.rounds)
   tables = [_table(backend, names[backend], rates, _totals(parts))
             for backend in names]
   timing.publish(args, "A step of MixMatch beside a supervised one",
-                 __doc__.strip(), _shares(parts), *tables,
+                 _shares(parts), *tables,
                  _reading(names, rates, _totals(parts)))
 
 

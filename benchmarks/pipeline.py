@@ -91,7 +91,8 @@ def encoded(data_dir: str | None, quick: bool):
         os.path.join(data_dir, "imagenet2012")) else os.path.abspath(data_dir))
     stored = lazy_datasets.read(name, data_dir, _SIDE).train.rows
     stored = stored[:8 if quick else 2000]
-    files = stored.source.read(stored.rows)
+    assert isinstance(stored, LazyImages)
+    files = stored.source.read(stored.rows.tolist())
   else:
     files = synthetic(4 if quick else 95)
   source = InMemory(files)
@@ -145,7 +146,7 @@ class Contest:
   def _pillow(self) -> None:
     from PIL import Image
 
-    for file in self._held.source.read(self._places):
+    for file in self._held.source.read(self._places.tolist()):
       np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
 
   def _drain(self) -> None:
@@ -180,7 +181,7 @@ class Contest:
     options.threading.private_threadpool_size = 1
     options.threading.max_intra_op_parallelism = 1
     options.autotune.enabled = False
-    images = self._held.source.read(self._places)
+    images = self._held.source.read(self._places.tolist())
     flips = [box.flip for box in self._boxes()]
     sides = self._held.index.sizes
     boxes = [(0, 0, *size) for size in sides.tolist()] if whole else [
@@ -192,7 +193,8 @@ class Contest:
   def _boxes(self):
     for place in self._places:
       rng = np.random.default_rng([0, int(place)])
-      yield self._crop.draw(*self._held.index.sizes[place].tolist(), rng)
+      height, width = self._held.index.sizes[place].tolist()
+      yield self._crop.draw(height, width, rng)
 
 
 def main() -> None:
@@ -218,7 +220,7 @@ def main() -> None:
   made = "" if args.data_dir else " They are NOT photographs but made up."
   sides = held.index.sizes.mean(0)
   timing.publish(
-      args, "Images of ImageNet's size on one core", __doc__.strip(),
+      args, "Images of ImageNet's size on one core",
       f"{len(held)} JPEG files, {sides[1]:.0f} x {sides[0]:.0f} pixels and "
       f"{np.mean([len(f) for f in held.source.read(range(len(held)))]):,.0f} "
       f"bytes on average.{made} simplejpeg and cykooz-resizer "

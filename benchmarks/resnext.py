@@ -112,7 +112,7 @@ def main() -> None:
   notes.append(f"peak memory {peak / 2**30:.1f} GiB")
   backend = os.environ.get("KERAS_BACKEND", "tensorflow")
   timing.publish(
-      args, f"The WSL oracle on {backend}", __doc__.strip(),
+      args, f"The WSL oracle on {backend}",
       timing.table(["", "images/s", "ratio to grouped"], [
           [name, timing.spread(figures, ",.2f"),
            timing.spread(figures / rates["grouped"], ".2f")]

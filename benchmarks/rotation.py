@@ -15,6 +15,7 @@ def training(steps: int):
   import numpy as np
 
   from wsl_extraction import cli
+  from wsl_extraction.attacks.learning.learning import Learning
   from wsl_extraction.experiment import Experiment
   from wsl_extraction.oracle.response import Quantity, Response
   from wsl_extraction.runtime import devices
@@ -23,10 +24,13 @@ def training(steps: int):
   from wsl_extraction.training.recipe import Seeds
   cli.configure(["gin/rotation.gin"], [])
   experiment = cli.built(Experiment)
-  objective, recipe = experiment.attack.objective, experiment.attack.recipe
+  attack, known = experiment.attack, experiment.budget
+  assert isinstance(attack, Learning) and isinstance(known, int)
+  objective, recipe = attack.objective, attack.recipe
   _, parts = experiment.data()
-  pool, known = parts.pool.rows, experiment.budget
+  pool = parts.pool.rows
   scores = np.random.default_rng(0).dirichlet(np.full(10, 0.3), known)
+  assert parts.num_classes is not None
   student = recipe.student(
       objective, parts.space, parts.num_classes, Seeds(0, 0, 0), Runtime(
           compile_options=devices.compile_options(), adapt=devices.adapt))

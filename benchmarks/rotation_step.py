@@ -49,7 +49,6 @@ def main() -> None:
   rates = timing.in_turns(turns, args.rounds)
   timing.publish(
       args, "A step of gin/rotation.gin beside the machine's limit",
-      __doc__.strip(),
       f"A step is {images} images through the network, {work:.1f} GFLOP, and "
       f"takes {spread_ms(work / rates['step'])} ms.",
       timing.compared(rates, "GFLOP/s", "sgemm"))

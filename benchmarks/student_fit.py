@@ -191,8 +191,7 @@ def main() -> None:
     sections += student_fit_torch.sections(args)
   elif not chosen:
     sections.append("Plain torch: not run, as torch is not installed.")
-  timing.publish(args, "Student.fit beside Keras' own fit", __doc__.strip(),
-                 *sections)
+  timing.publish(args, "Student.fit beside Keras' own fit", *sections)
 
 
 if __name__ == "__main__":

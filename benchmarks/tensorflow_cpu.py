@@ -57,7 +57,7 @@ def main() -> None:
   tables = [_measured(_SETTINGS, args)]
   if not args.quick:
     tables.append(_measured(_WIDE, args))
-  timing.publish(args, "TensorFlow on CPUs", __doc__.strip(), *tables)
+  timing.publish(args, "TensorFlow on CPUs", *tables)
 
 
 def _measured(settings, args) -> str:

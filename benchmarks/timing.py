@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,19 +21,20 @@ ROOT = pathlib.Path(__file__).parent.parent
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "grain")
 
 Rates = Mapping[str, np.ndarray]
+_Name = TypeVar("_Name", bound=Hashable)
 
 
-def arguments(description: str, rounds: int = 7,
+def arguments(description: str | None, rounds: int = 7,
               **own: str) -> argparse.Namespace:
   """Reads the command line: --rounds, --quick, --write.
 
   Args:
-    description: Of the benchmark.
+    description: Of the benchmark; None where Python keeps no docstrings.
     rounds: If the command line does not say.
     **own: Further flags that take a string, and their help.
   """
   parser = argparse.ArgumentParser(
-      description=description.strip(),
+      description=(description or "").strip(),
       formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--rounds", type=int, default=rounds,
                       help="turns that each contestant gets")
@@ -44,7 +46,7 @@ def arguments(description: str, rounds: int = 7,
   for name, text in own.items():
     parser.add_argument(f"--{name}", help=text)
   args = parser.parse_args()
-  args.own = own
+  args.own, args.description = own, parser.description
   args.rounds = 1 if args.quick else args.rounds
   args.start = time.perf_counter()
   return args
@@ -57,8 +59,8 @@ def rate(amount: float, work: Callable[[], object]) -> float:
   return amount / (time.perf_counter() - start)
 
 
-def in_turns(contestants: Mapping[str, Callable[[], float]],
-             rounds: int) -> dict[str, np.ndarray]:
+def in_turns(contestants: Mapping[_Name, Callable[[], float]],
+             rounds: int) -> dict[_Name, np.ndarray]:
   """Measures all in each round: name -> figures [rounds].
 
   Every other round goes backwards, so that a drift of the machine falls on all
@@ -132,10 +134,14 @@ def compared(rates: Rates, unit: str, to: str) -> str:
 
 
 def publish(args: argparse.Namespace, title: str, *text: str) -> None:
-  """Prints a page, and writes it if that is asked for."""
+  """Prints a page, and writes it if that is asked for.
+
+  The description that `arguments` was given comes first.
+  """
   name = pathlib.Path(sys.argv[0]).stem
   folder, suffix = getattr(args, "folder", "speed"), getattr(args, "suffix", "")
-  page = "\n\n".join([f"# {title}", *text, _circumstances(args, name)]) + "\n"
+  page = "\n\n".join([
+      f"# {title}", args.description, *text, _circumstances(args, name)]) + "\n"
   print(page)
   if args.write:
     path = ROOT / "docs" / folder / f"{name}{suffix}.md"
