@@ -63,17 +63,17 @@ def read_npz(path: str) -> Dataset:
   where = decode.printable(path)
   arrays = _members(pathlib.Path(path).expanduser(), where)
   keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
-  train = _examples(arrays, *keys, where)
-  test = None
+  rows, labels = _checked_part(arrays, *keys, where)
+  train, test, largest = Examples(rows, labels), None, int(labels.max())
   if keys[0] == "x_train" and {"x_test", "y_test"} & set(arrays):
-    test = _examples(arrays, "x_test", "y_test", where)
-    _check_alike(train.rows, test.rows, where)
-  parts = [train] if test is None else [train, test]
-  largest = max(int(part.labels.max()) for part in parts)
+    test_rows, test_labels = _checked_part(arrays, "x_test", "y_test", where)
+    _check_alike(rows, test_rows, where)
+    test = Examples(test_rows, test_labels)
+    largest = max(largest, int(test_labels.max()))
   names = tuple(map(str, range(largest + 1)))
-  if train.rows.ndim == 2:
-    return Dataset(path, train, test, names, Vectors(train.rows.shape[1]))
-  value_range = (0, 255) if train.rows.dtype == np.uint8 else (0, 1)
+  if rows.ndim == 2:
+    return Dataset(path, train, test, names, Vectors(rows.shape[1]))
+  value_range = (0, 255) if rows.dtype == np.uint8 else (0, 1)
   return image_dataset(path, train, test, names, value_range)
 
 
@@ -125,9 +125,9 @@ def _damaged(where: str, error: Exception) -> InputError:
       " again with numpy.savez")
 
 
-def _examples(
-    arrays: dict[str, np.ndarray], x: str, y: str, where: str
-) -> Examples:
+def _checked_part(arrays: dict[str, np.ndarray], x: str, y: str,
+                  where: str) -> tuple[np.ndarray, np.ndarray]:
+  """The rows and the labels, as many of one as of the other."""
   for key in (x, y):
     if key not in arrays:
       raise InputError(
@@ -140,7 +140,7 @@ def _examples(
     raise InputError(
         f"{where} has {len(rows)} rows in {x} and {len(labels)} labels in"
         f" {y}; give one label for each row")
-  return Examples(rows, labels)
+  return rows, labels
 
 
 def _checked_vectors(array: np.ndarray, where: str) -> np.ndarray:

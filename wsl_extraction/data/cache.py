@@ -11,6 +11,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -50,9 +51,8 @@ def load(name: str, key: str) -> dict[str, np.ndarray] | None:
     return None
 
 
-def save(
-    name: str, key: str, arrays: dict[str, np.ndarray], seconds: float
-) -> None:
+def save(name: str, key: str, arrays: dict[str, np.ndarray],
+         seconds: float) -> None:
   """Keeps arrays that took `seconds` to make, whole or not at all.
 
   Nothing is kept if that was quick, if they exceed 4 GiB, or if the folder
@@ -61,9 +61,10 @@ def save(
   size = sum(array.nbytes for array in arrays.values())
   if seconds < _SLOW_SECONDS or size > _LARGEST_BYTES:
     return
+  members: dict[str, Any] = {**arrays}
   try:
     with files.atomic_write(_path(name, key)) as path:
-      np.savez(path, **arrays)
+      np.savez(path, **members)
   except InputError:
     pass
 

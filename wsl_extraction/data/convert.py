@@ -36,8 +36,9 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
     examples, space, names = dataset.train, dataset.space, dataset.class_names
     held_out = dataset.test
   else:
-    examples, held_out = Examples(_array("pool", pool)), None
-    space = _space(examples.rows, value_range)
+    rows = _array("pool", pool)
+    examples, held_out = Examples(rows), None
+    space = _space(rows, value_range)
   if test is not None:
     held_out = _test(test, space)
   empty = np.zeros((0, *space.shape), np.uint8)
@@ -60,7 +61,8 @@ def _array(where: str, rows: Any) -> np.ndarray:
 
 def _space(rows: np.ndarray, value_range: Any) -> Space:
   if rows.ndim == 4:
-    return Images(*map(int, rows.shape[1:]), *_range(rows, value_range))
+    height, width, channels = map(int, rows.shape[1:])
+    return Images(height, width, channels, *_range(rows, value_range))
   if value_range is None:
     return Vectors(int(rows.shape[1]))
   return Vectors(int(rows.shape[1]), *_checked_range(value_range))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import numpy as np
+
 from wsl_extraction import checks
 from wsl_extraction.data import (
   arrays,
   image_folders,
+  lazy_datasets,
   tfds_arrays,
   tfds_names,
-)
-from wsl_extraction.data import (
-  lazy_datasets as streamed_sets,
 )
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
@@ -21,11 +21,9 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Images
 
 
-def load(
-    name: str, data_dir: str | None = None, image_size: int | None = None,
-    streamed: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
+def load(name: str, data_dir: str | None = None,
+         image_size: int | None = None, streamed: bool = False,
+         progress: Callable[[int, int], None] | None = None) -> Dataset:
   """Loads a data set.
 
   Args:
@@ -57,7 +55,7 @@ def load(
     if image_size is None:
       raise InputError("streamed images differ in size; give image_size, such "
                        "as 224")
-    dataset = streamed_sets.read(name, data_dir, image_size, progress)
+    dataset = lazy_datasets.read(name, data_dir, image_size, progress)
   else:
     dataset = _read(name, data_dir, image_size)
   if dataset.num_classes < 2:
@@ -94,9 +92,12 @@ def _resized(dataset: Dataset, image_size: int | None) -> Dataset:
   if not isinstance(dataset.space, Images):
     raise InputError(f"data set {decode.printable(dataset.name)} holds vectors,"
                      " which have no image_size; leave it out")
-  train, test = (
-      None if part is None else Examples(
-          decode.resize_arrays(part.rows, image_size), part.labels)
-      for part in (dataset.train, dataset.test))
-  return image_dataset(dataset.name, train, test, dataset.class_names,
-                       dataset.space.value_range)
+
+  def resized(part: Examples) -> Examples:
+    rows = decode.resize_arrays(np.asarray(part.rows), image_size)
+    return Examples(rows, part.labels)
+
+  return image_dataset(
+      dataset.name, resized(dataset.train),
+      None if dataset.test is None else resized(dataset.test),
+      dataset.class_names, dataset.space.value_range)

@@ -28,6 +28,12 @@ class Examples:
   def __len__(self) -> int:
     return len(self.rows)
 
+  @property
+  def known_labels(self) -> np.ndarray:
+    """The class numbers of labelled examples, as a `Dataset` has them."""
+    assert self.labels is not None, "these examples have no labels"
+    return self.labels
+
   def take(self, indices: np.ndarray) -> Examples:
     """The examples at `indices`, an int array [m]."""
     labels = None if self.labels is None else self.labels[indices]
@@ -84,7 +90,7 @@ class Dataset:
           array = np.frombuffer(b"".join(array.keys), np.uint8)
         known = np.empty(0) if array is None else np.ascontiguousarray(array)
         digest.update(f"{known.dtype.str}{known.shape}".encode())
-        digest.update(known)
+        digest.update(known.data)
     return digest.hexdigest()
 
 
@@ -93,5 +99,6 @@ def image_dataset(name: str, train: Examples, test: Examples | None,
                   value_range: tuple[float, float] = (0.0, 255.0)) -> Dataset:
   """A data set of images, whose black and white are `value_range`."""
   height, width, channels = map(int, train.rows.shape[1:])
-  space = Images(height, width, channels, *map(float, value_range))
+  low, high = map(float, value_range)
+  space = Images(height, width, channels, low, high)
   return Dataset(name, train, test, class_names, space)

@@ -62,16 +62,15 @@ def read(path: str, image_size: int | None = None) -> Dataset:
 def check_unprepared(root: pathlib.Path) -> None:
   """Raises InputError where tensorflow-datasets has prepared a data set."""
   for pattern in ("*/dataset_info.json", "*/*/dataset_info.json"):
-    for found in sorted(root.glob(pattern)):
+    for description in sorted(root.glob(pattern)):
       raise InputError(
           f"{decode.printable(root)} holds a data set of tensorflow-datasets;"
           " give its name and the data_dir, or"
-          f" {decode.printable(found.parent)}")
+          f" {decode.printable(description.parent)}")
 
 
-def find_splits(
-    root: pathlib.Path
-) -> tuple[pathlib.Path, pathlib.Path | None]:
+def find_splits(root: pathlib.Path
+                ) -> tuple[pathlib.Path, pathlib.Path | None]:
   """Returns the folders that hold the classes, of training and of testing."""
   inside = {folder.name: folder for folder in subfolders(root)}
   if "train" not in inside or not subfolders(inside["train"]):
@@ -83,8 +82,8 @@ def find_splits(
 def _entries(folder: pathlib.Path) -> list[os.DirEntry]:
   """Returns what lies in a folder, sorted by name, without litter."""
   try:
-    with os.scandir(folder) as found:
-      entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as scanned:
+      entries = sorted(scanned, key=lambda entry: entry.name)
   except OSError as error:
     raise InputError(
         f"cannot read folder {decode.printable(folder)}:"
@@ -100,9 +99,8 @@ def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
       pathlib.Path(entry) for entry in _entries(folder) if entry.is_dir()]
 
 
-def list_files(
-    root: pathlib.Path, names: list[str]
-) -> list[tuple[pathlib.Path, int]]:
+def list_files(root: pathlib.Path, names: list[str]
+               ) -> list[tuple[pathlib.Path, int]]:
   """Returns every image file below `root` with its class number."""
   for folder in subfolders(root):
     if folder.name not in names:
@@ -129,9 +127,8 @@ def _class_files(folder: pathlib.Path) -> list[pathlib.Path]:
   return [pathlib.Path(entry) for entry in entries]
 
 
-def _survey(
-    paths: list[pathlib.Path], image_size: int | None
-) -> tuple[int, bool, tuple[int, int]]:
+def _survey(paths: list[pathlib.Path], image_size: int | None
+            ) -> tuple[int, bool, tuple[int, int]]:
   """Returns channels, whether resizing has to crop, and (height, width)."""
   heads = [decode.survey(path, decode.printable(path)) for path in paths]
   channels = max(channels for channels, _ in heads)
@@ -149,16 +146,12 @@ def _survey(
   return channels, False, first
 
 
-def _decode(
-    files: list[tuple[pathlib.Path, int]],
-    channels: int,
-    image_size: int | None,
-    crop: bool,
-    size: tuple[int, int],
-) -> Examples:
-  result = np.empty((len(files), *size, channels), np.uint8)
+def _decode(files: list[tuple[pathlib.Path, int]], channels: int,
+            image_size: int | None, crop: bool,
+            size: tuple[int, int]) -> Examples:
+  rows = np.empty((len(files), *size, channels), np.uint8)
   for index, (path, _) in enumerate(files):
-    result[index] = decode.decode(
+    rows[index] = decode.decode(
         path, channels, image_size, crop, decode.printable(path), upright=True)
   labels = np.asarray([label for _, label in files], np.int32)
-  return Examples(result, labels)
+  return Examples(rows, labels)

@@ -20,12 +20,8 @@ _WORDNET = re.compile(r"n\d{8}")
 _MOST = 500
 
 
-def read(
-    name: str,
-    data_dir: str | None = None,
-    image_size: int = 224,
-    progress: image_index.Progress | None = None,
-) -> Dataset:
+def read(name: str, data_dir: str | None = None, image_size: int = 224,
+         progress: image_index.Progress | None = None) -> Dataset:
   """Reads which images there are, and leaves them in their files.
 
   Names, classes, splits and orientation are as `datasets.load` has them. Every
@@ -56,10 +52,10 @@ def read(
     names, sources, kept = _prepared(name, data_dir, image_size)
   parts = []
   for source in sources:
-    known = image_index.read(source, kept, progress)
-    stored = LazyImages(source, known, np.arange(len(source)), image_size)
-    parts.append(Examples(stored, stored.labels))
-  largest = max(int(part.labels.max()) for part in parts)
+    index = image_index.read(source, kept, progress)
+    images = LazyImages(source, index, np.arange(len(source)), image_size)
+    parts.append(Examples(images, images.labels))
+  largest = max(int(part.known_labels.max()) for part in parts)
   if names and largest >= len(names):
     raise InputError(
         f"data set {decode.printable(name)} is damaged (label {largest} of"
@@ -111,21 +107,17 @@ def _check_complete(split: pathlib.Path, names: set[str]) -> None:
 def _imagenet() -> list[str]:
   import tensorflow_datasets as tfds
 
-  listed = pathlib.Path(tfds.__file__).parent.glob(
+  listed = pathlib.Path(tfds.__path__[0]).glob(
       "datasets/imagenet2012/labels.txt")
   return [line for path in listed for line in path.read_text().split()]
 
 
-def _prepared(
-    name: str, data_dir: str | None, image_size: int
-) -> tuple[list[str], list[TfdsImages], str]:
+def _prepared(name: str, data_dir: str | None, image_size: int
+              ) -> tuple[list[str], list[TfdsImages], str]:
   builder = tfds_names.find(name, data_dir)
   reader = tfds_arrays.Reader(name, builder, image_size)
-  sources = [
-    TfdsImages(
-      builder.data_path, split, reader.image, reader.label, reader.name
-    )
-    for split in reader.splits
-  ]
+  sources = [TfdsImages(builder.data_path, split, reader.image, reader.label,
+                        reader.name)
+             for split in reader.splits]
   names = getattr(builder.info.features[reader.label], "names", None) or []
   return list(names), sources, builder.info.name

@@ -80,10 +80,11 @@ def list_prepared(path: pathlib.Path) -> list[Prepared]:
     raise InputError(f"{where} cannot be read ({decode.reason(error)}); give "
                      "another --data_dir") from error
   # name/version and name/configuration/version; never all that lies below.
-  found = sorted(one for depth in ("*/*", "*/*/*")
-                 for one in path.glob(f"{depth}/{_DESCRIPTION}"))
-  return [_described(path, one.parent) for one in found
-          if "incomplete" not in one.parent.name]
+  folders = [description.parent for description in sorted(
+      description for depth in ("*/*", "*/*/*")
+      for description in path.glob(f"{depth}/{_DESCRIPTION}"))]
+  return [_described(path, folder) for folder in folders
+          if "incomplete" not in folder.name]
 
 
 def _described(root: pathlib.Path, place: pathlib.Path) -> Prepared:

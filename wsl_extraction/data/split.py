@@ -60,13 +60,13 @@ class Split:
     """
     self._check_size(dataset)
     order, private, pool, test = np.random.default_rng(self.seed).spawn(4)
-    train = _stratified_order(dataset.train.labels, order)
+    train = _stratified_order(dataset.train.known_labels, order)
     end = self.private - self.overlap + self.pool
     if dataset.test is None:
       source, held_out = dataset.train, train[::-1]
     else:
       source = dataset.test
-      held_out = _stratified_order(dataset.test.labels, order)
+      held_out = _stratified_order(dataset.test.known_labels, order)
     own = dataset.train.take(private.permutation(train[:self.private]))
     offered = train[self.private - self.overlap:end]
     # No order within the subset: it would tell which labels are equal.
@@ -129,9 +129,8 @@ class Parts:
     return None if self.class_names is None else len(self.class_names)
 
 
-def _stratified_order(
-    labels: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _stratified_order(labels: np.ndarray,
+                      rng: np.random.Generator) -> np.ndarray:
   """Orders examples so that every stretch has the proportions of the whole.
 
   The shuffled members of a class of size m are laid at (j + u) / m for

@@ -26,9 +26,8 @@ _TEST_SPLITS = ("test", "validation", "val")
 _CHUNK = 64
 
 
-def read(
-    name: str, data_dir: str | None = None, image_size: int | None = None
-) -> Dataset:
+def read(name: str, data_dir: str | None = None,
+         image_size: int | None = None) -> Dataset:
   """Reads a prepared data set of tensorflow-datasets.
 
   The split `train` (or the only one) is for training; the test set is the
@@ -78,26 +77,24 @@ class Reader:
     splits: That of training and, where there is one, that of testing.
   """
 
-  def __init__(
-      self, name: str, builder: tfds.core.DatasetBuilder,
-      image_size: int | None,
-  ):
+  def __init__(self, name: str, builder: tfds.core.DatasetBuilder,
+               image_size: int | None):
     self.name = decode.printable(name)
     self.builder = builder
     self.image_size = image_size
     self.image, self.label = self._keys()
-    self.shape = self._shape()
+    self._shape = self._known_shape()
     self.splits = self._splits()
-    count = sum(builder.info.splits[s].num_examples for s in self.splits)
-    self._count = count
+    self._count = sum(
+        builder.info.splits[s].num_examples for s in self.splits)
 
   def arrays(self) -> dict[str, np.ndarray]:
     """Returns `{split}_images` and `{split}_labels` of each split."""
-    result = {}
+    arrays = {}
     for split in self.splits:
       pixels, labels = self._read(split)
-      result[f"{split}_images"], result[f"{split}_labels"] = pixels, labels
-    return result
+      arrays[f"{split}_images"], arrays[f"{split}_labels"] = pixels, labels
+    return arrays
 
   def class_names(self, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Returns the names, or numbers where the data set has no names."""
@@ -129,22 +126,23 @@ class Reader:
         f" it has {', '.join(sorted(features))}: choose one for image"
           " classification")
 
-  def _shape(self) -> tuple[int | None, ...]:
-    """Returns `(h, w, c)`, with None for what varies or is not known."""
+  def _known_shape(self) -> tuple[int, ...] | None:
+    """Returns `(h, w, c)`, or None where sides vary or are not known."""
     *sides, channels = self.builder.info.features[self.image].shape
+    self._channels = channels or 3
     self._crop = None in sides or sides[0] != sides[1]
     if self.image_size is not None:
       sides = [self.image_size] * 2
-    return (*sides, channels or 3)
+    return None if None in sides else (*sides, self._channels)
 
   def _splits(self) -> list[str]:
-    found = list(self.builder.info.splits)
-    if "train" not in found and len(found) != 1:
+    splits = list(self.builder.info.splits)
+    if "train" not in splits and len(splits) != 1:
       raise InputError(
           f"data set {self.name} has no split train (it has"
-          f" {', '.join(found) or 'none'}); choose another")
-    train = "train" if "train" in found else found[0]
-    tests = (s for s in _TEST_SPLITS if s in found and s != train)
+          f" {', '.join(splits) or 'none'}); choose another")
+    train = "train" if "train" in splits else splits[0]
+    tests = (s for s in _TEST_SPLITS if s in splits and s != train)
     # Competitions publish test sets whose every label is -1.
     test = next((s for s in tests if self._is_labelled(s)), None)
     return [train] if test is None else [train, test]
@@ -155,11 +153,11 @@ class Reader:
 
   def check_memory(self) -> None:
     """Refuses what is known to be too large, before anything is decoded."""
-    if None not in self.shape:
+    if self._shape is not None:
       decode.check_memory(
-          self._count * math.prod(self.shape),
+          self._count * math.prod(self._shape),
           f"data set {self.name} ({self._count:,} images of"
-          f" {'x'.join(map(str, self.shape))})")
+          f" {'x'.join(map(str, self._shape))})")
 
   def _read(self, split: str) -> tuple[np.ndarray, np.ndarray]:
     count = self.builder.info.splits[split].num_examples
@@ -168,17 +166,17 @@ class Reader:
     for index, record in enumerate(self._records(split)):
       where = f"image {index} of data set {self.name}, split {split}"
       image = decode.decode(
-          record[self.image], self.shape[2], self.image_size, self._crop,
+          record[self.image], self._channels, self.image_size, self._crop,
           where, upright=False)
-      if None in self.shape:
-        self.shape = image.shape
+      if self._shape is None:
+        self._shape = image.shape
         self.check_memory()
       if pixels is None:
-        pixels = np.empty((count, *self.shape), np.uint8)
-      if image.shape != self.shape:
+        pixels = np.empty((count, *self._shape), np.uint8)
+      if image.shape != self._shape:
         raise InputError(
             f"images differ in size: {where} is {_size(image.shape)} pixels,"
-            f" those before it {_size(self.shape)}; give image_size")
+            f" those before it {_size(self._shape)}; give image_size")
       labels[index] = record[self.label]
       if labels[index] < 0:
         raise InputError(f"{where} has no class; choose a labelled data set")
@@ -225,9 +223,8 @@ class Reader:
       yield from source.__getitems__(list(range(start, stop)))
 
 
-def _from_tensorflow(
-    name: str, builder: tfds.core.DatasetBuilder, split: str, decoders: dict
-) -> Iterator[dict[str, typing.Any]]:
+def _from_tensorflow(name: str, builder: tfds.core.DatasetBuilder, split: str,
+                     decoders: dict) -> Iterator[dict[str, typing.Any]]:
   if importlib.util.find_spec("tensorflow") is None:
     raise InputError(
         f"data set {name} in {builder.data_path} is stored as tfrecord, which"
@@ -241,5 +238,5 @@ def _from_tensorflow(
       split=split, decoders=decoders, read_config=config))
 
 
-def _size(shape: tuple[int | None, ...]) -> str:
+def _size(shape: tuple[int, ...]) -> str:
   return f"{shape[1]}x{shape[0]}"

@@ -70,10 +70,10 @@ def files(folder: str | os.PathLike) -> Iterator[str]:
 def _not_found(name: str, folder: pathlib.Path) -> InputError:
   shown, where = decode.printable(name), decode.printable(folder)
   if is_registered(name):
-    found = sorted(
+    prepared = sorted(
         str(info.parent.relative_to(folder))
         for info in folder.glob(f"{_base(name)}/**/dataset_info.json"))
-    there = f" (found there: {', '.join(found)})" if found else ""
+    there = f" (found there: {', '.join(prepared)})" if prepared else ""
     # Not the command tfds: without apache_beam it does not even start.
     command = (
         "import tensorflow_datasets as tfds;"

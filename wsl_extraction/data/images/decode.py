@@ -20,14 +20,8 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = ("1", "L", "LA", "La", "I")
 
 
-def decode(
-    file: bytes | os.PathLike,
-    channels: int,
-    image_size: int | None,
-    crop: bool,
-    where: str,
-    upright: bool,
-) -> np.ndarray:
+def decode(file: bytes | os.PathLike, channels: int, image_size: int | None,
+           crop: bool, where: str, upright: bool) -> np.ndarray:
   """Decodes one image file.
 
   Palettes and CMYK become RGB; colour becomes grey where `channels` is 1 and
@@ -63,9 +57,7 @@ def decode(
   return pixels[..., np.newaxis] if channels == 1 else pixels
 
 
-def survey(
-    path: pathlib.Path, where: str
-) -> tuple[int, tuple[int, int]]:
+def survey(path: pathlib.Path, where: str) -> tuple[int, tuple[int, int]]:
   """Reads the head of an image file, which is much quicker than decoding.
 
   Returns:

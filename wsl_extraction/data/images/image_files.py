@@ -26,10 +26,8 @@ class Folder:
 
   upright = True
 
-  def __init__(
-      self, root: str | os.PathLike,
-      files: Sequence[tuple[pathlib.Path, int]],
-  ):
+  def __init__(self, root: str | os.PathLike,
+               files: Sequence[tuple[pathlib.Path, int]]):
     """Remembers the files.
 
     Args:

@@ -69,21 +69,23 @@ def read(source: Folder | TfdsImages, name: str,
   arrays = cache.load(f"{name}-index", key)
   if arrays is None:
     started = time.monotonic()
-    arrays = _made(source, progress)
+    arrays = _facts(source, progress)
     cache.save(f"{name}-index", key, arrays, time.monotonic() - started)
   return Index(**arrays)
 
 
-def _made(source: Folder | TfdsImages,
-          progress: Progress | None) -> dict[str, np.ndarray]:
+def _facts(source: Folder | TfdsImages,
+           progress: Progress | None) -> dict[str, np.ndarray]:
+  """The arrays of an `Index`, by its attributes."""
   count = len(source)
-  index = Index(
-      np.empty(count, np.int32), np.empty((count, 16), np.uint8),
-      np.empty((count, 2), np.int32), np.empty(count, bool))
+  facts = {"labels": np.empty(count, np.int32),
+           "digests": np.empty((count, 16), np.uint8),
+           "sizes": np.empty((count, 2), np.int32),
+           "turned": np.empty(count, bool)}
 
   def fill(rows: range) -> range:
     for row, (image, label) in zip(rows, source.examples(rows), strict=True):
-      _fill(index, row, image, label, source)
+      _fill(facts, row, image, label, source)
     return rows
 
   # Hashing and waiting for the disk leave the interpreter to others.
@@ -97,21 +99,21 @@ def _made(source: Folder | TfdsImages,
     except BaseException:
       pool.shutdown(cancel_futures=True)
       raise
-  return vars(index)
+  return facts
 
 
-def _fill(index: Index, row: int, image: bytes, label: int,
+def _fill(facts: dict[str, np.ndarray], row: int, image: bytes, label: int,
           source: Folder | TfdsImages) -> None:
   where = source.name(row)
   if label < 0:
     raise InputError(f"{where} has no class; choose a labelled data set")
-  index.labels[row] = label
-  index.digests[row] = np.frombuffer(
+  facts["labels"][row] = label
+  facts["digests"][row] = np.frombuffer(
       hashlib.blake2b(image, digest_size=16).digest(), np.uint8)
   # A whole file ends so; of another one a decoder says what is wrong.
   if image.startswith(b"\xff\xd8") and not image.endswith(b"\xff\xd9"):
     decode.decode(image, 3, None, False, where, source.upright)
-  index.sizes[row], index.turned[row] = decode.opened(
+  facts["sizes"][row], facts["turned"][row] = decode.opened(
       image, where, lambda opened: _head(opened, source.upright))
 
 

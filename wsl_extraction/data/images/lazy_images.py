@@ -46,12 +46,12 @@ class LazyImages(LazyRows):
   image_size: int
 
   @property
-  def shape(self) -> tuple[int, int, int, int]:  # type: ignore[override]
+  def shape(self) -> tuple[int, int, int, int]:
     """`(n, s, s, 3)`."""
     return (len(self.rows), self.image_size, self.image_size, 3)
 
   @property
-  def dtype(self) -> np.dtype:  # type: ignore[override]
+  def dtype(self) -> np.dtype:
     """uint8."""
     return np.dtype(np.uint8)
 
@@ -137,10 +137,11 @@ class LazyImages(LazyRows):
     """
     def part(place: int, row: int, file: bytes) -> np.ndarray:
       rng = np.random.default_rng([seed, int(places[place])])
-      height, width = size = tuple(map(int, self.index.sizes[row]))
+      height, width = map(int, self.index.sizes[row])
       return crops.view(
           file, crop.draw(height, width, rng), self.image_size,
-          self.source.name(row), size, bool(self.index.turned[row]))
+          self.source.name(row), (height, width),
+          bool(self.index.turned[row]))
 
     return self._decoded(part, threads=1)
 
