@@ -34,13 +34,13 @@ def two_layer(network: ReluNetwork, input_shape: Sequence[int]
   (hidden, outer), (offsets, constant) = network.weights, network.biases
   inputs = keras.Input(tuple(input_shape), dtype=dtype)
   flat = keras.layers.Flatten(dtype=dtype)(inputs)
-  given: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
+  layers: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
 
   def dense(name: str, x: Any, *arrays: np.ndarray, **kwargs: Any) -> Any:
     layer = keras.layers.Dense(
         arrays[0].shape[1], use_bias=len(arrays) > 1, dtype=dtype, name=name,
         **kwargs)
-    given.append((layer, list(arrays)))
+    layers.append((layer, list(arrays)))
     return layer(x)
 
   linear = network.linear
@@ -53,7 +53,7 @@ def two_layer(network: ReluNetwork, input_shape: Sequence[int]
     kernel = np.zeros((len(hidden), len(constant)))
     x = dense("linear", flat, kernel if linear is None else linear, constant)
   model = keras.Model(inputs, x)
-  for layer, arrays in given:
+  for layer, arrays in layers:
     layer.set_weights(arrays)
   # TensorFlow's graphs complain of double precision, a line for each layer.
   model.compile(run_eagerly=True, jit_compile=False)

@@ -51,8 +51,7 @@ def check(network: str, input_shape: Any, num_classes: Any, width: Any,
     raise InputError(f"{network}: images are [n, h, w, c]; set "
                      "image_data_format to channels_last in keras.json")
   if len(input_shape) != 3 or not all(
-    checks.is_whole(side, 1) for side in input_shape
-  ):
+      checks.is_whole(side, 1) for side in input_shape):
     raise InputError(f"{network}: input_shape={input_shape!r}; give height, "
                      "width and channels, three whole numbers above 0")
   if not checks.is_whole(num_classes, 1) or not checks.is_whole(width, 1):

@@ -23,11 +23,7 @@ from keras import layers, ops
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.layers import (
-    check,
-    layer_seed,
-    logits,
-)
+from wsl_extraction.networks.layers import check, layer_seed, logits
 
 # Depth: whether its blocks are bottlenecks, and how many a stage has.
 DESIGNS = {

@@ -15,7 +15,12 @@ class TwoLayerNetwork(ReluNetwork):
 
   Unit i switches on the hyperplane normal_i . x + offset_i = 0, where the
   network's slope along normal_i jumps by outer_i.
+
+  Attributes:
+    linear: As in `ReluNetwork`, but always there; zeros for none.
   """
+
+  linear: np.ndarray = dataclasses.field(kw_only=True)
 
   @classmethod
   def of(cls, normals: np.ndarray, offsets: np.ndarray, outer: np.ndarray,
