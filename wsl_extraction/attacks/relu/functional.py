@@ -96,15 +96,15 @@ class Functional(Attack):
           "True, or Experiment.bounded to False")
 
   def run(self, oracle, knowledge, rng, runtime):
-    data = _data(oracle.space, knowledge, rng)
-    low, high = _value_range(oracle.space, data)
-    size = (high - low) * math.sqrt(data.shape[1]) / 2
-    middle = data.mean(axis=0)
+    examples = _examples(oracle.space, knowledge, rng)
+    low, high = _value_range(oracle.space, examples)
+    size = (high - low) * math.sqrt(examples.shape[1]) / 2
+    middle = examples.mean(axis=0)
     region = Region(middle, size, np.zeros_like(middle),
                     box=(low, high) if self.box else None)
     answers = LogitQueries(oracle, region, self.query_batch_size)
     search = Search(answers, rng, self.tolerance, self.held_out, self.attempts,
-                    data, size)
+                    examples, size)
     answers.progress = lambda rows: runtime.stage(search.stage, rows)
     recovered = search()
     surrogate, weights = _surrogate(recovered, answers)
@@ -118,8 +118,8 @@ def _is_limited(space: Space) -> bool:
       np.isfinite(space.low).any() or np.isfinite(space.high).any())
 
 
-def _data(space: Space, knowledge: Knowledge,
-          rng: np.random.Generator) -> np.ndarray:
+def _examples(space: Space, knowledge: Knowledge,
+              rng: np.random.Generator) -> np.ndarray:
   """Rows float64 [n, d] that tell where the data lie."""
   pool = knowledge.pool
   rows = pool.rows[:_SEEN] if pool is not None and len(pool) else (
@@ -127,11 +127,11 @@ def _data(space: Space, knowledge: Knowledge,
   return np.asarray(rows, np.float64).reshape(len(rows), -1)
 
 
-def _value_range(space: Space, data: np.ndarray) -> tuple[float, float]:
-  """That of the space, or of the data where the space has no limits."""
+def _value_range(space: Space, examples: np.ndarray) -> tuple[float, float]:
+  """That of the space, or of the examples where the space has no limits."""
   if np.isfinite(space.low).all() and np.isfinite(space.high).all():
     return space.value_range
-  low, high = float(data.min()), float(data.max())
+  low, high = float(examples.min()), float(examples.max())
   return (low, high) if low < high else (low - 1, high + 1)
 
 
@@ -156,17 +156,17 @@ def _figures(recovered: RecoveredNetwork,
   reach = region.radius * region.scale
   where = (f"inputs from {region.box[0]:g} to {region.box[1]:g}"
            if region.box else f"all inputs within {reach:.1e} of the data")
-  found = dict(recovered.figures)
+  figures = recovered.figures
   texts = {
       "bound": f"{bound:.0f} queries by counting unknowns; {share:.2f} of it "
                "were spent",
       "hidden_units": f"{units} found"}
-  if found.get("held_out_rows"):
+  if figures.get("held_out_rows"):
     texts["held_out_error"] = (
-        f"{found['held_out_error']:.1e} of the largest output, on "
-        f"{found['held_out_rows']} fresh rows")
+        f"{figures['held_out_error']:.1e} of the largest output, on "
+        f"{figures['held_out_rows']} fresh rows")
   values = {"domain": where, "bound": bound, "queries_per_bound": share,
-            **found}
+            **figures}
   return tuple(Figure(name, _plain(value), texts.get(name, ""))
                for name, value in values.items())
 

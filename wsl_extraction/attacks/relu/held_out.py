@@ -26,26 +26,22 @@ class HeldOutCheck:
   error: float
 
 
-def held_out(
-  answers: LogitQueries,
-  network: TwoLayerNetwork,
-  points: np.ndarray,
-  tolerance: float,
-) -> HeldOutCheck:
+def held_out(answers: LogitQueries, network: TwoLayerNetwork,
+             points: np.ndarray, tolerance: float) -> HeldOutCheck:
   """Compares with the oracle at points [n, d] that it was not asked about.
 
   Raises:
     BudgetExceeded: Not all of them can be had.
   """
-  given = answers(points)
-  told = np.isfinite(given).all(axis=1)
-  points, given = points[told], given[told]
-  off = np.abs(given - network(points)).max(axis=1)
+  outputs = answers(points)
+  is_finite = np.isfinite(outputs).all(axis=1)
+  points, outputs = points[is_finite], outputs[is_finite]
+  off = np.abs(outputs - network(points)).max(axis=1)
   region = answers.region
   near = np.linalg.norm(points - region.data, axis=1) <= 3 * region.unit
-  usual = np.abs(given[near]).max(initial=0) or np.abs(given).max(initial=0)
+  sizes = np.abs(outputs)
+  usual = sizes[near].max(initial=0) or sizes.max(initial=0)
   relative = off / np.maximum(
-      np.abs(given).max(axis=1), max(usual, np.finfo(np.float64).tiny))
+      sizes.max(axis=1), max(usual, np.finfo(np.float64).tiny))
   return HeldOutCheck(
-    points, relative > tolerance, float(relative.max(initial=0))
-  )
+      points, relative > tolerance, float(relative.max(initial=0)))

@@ -21,9 +21,8 @@ def independent(outer: np.ndarray) -> int:
       unit) else outer.shape[1]
 
 
-def base_points(
-  at: np.ndarray, group: int, low: float, high: float
-) -> np.ndarray:
+def base_points(at: np.ndarray, group: int, low: float,
+                high: float) -> np.ndarray:
   """Chooses base points on a line, with few kinks between neighbours.
 
   Args:
@@ -76,11 +75,11 @@ class Slopes:
   coefficients: np.ndarray
   weights: np.ndarray
 
-  def solve(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  def solve(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Solves for the unknowns [p, q] of all q directions.
 
     Args:
-      found: float64 [m, q, K]: slopes of the network.
+      slopes: float64 [m, q, K]: slopes of the network.
 
     Returns:
       The unknowns, and what they leave [m, q, K].
@@ -91,22 +90,22 @@ class Slopes:
     scale[scale == 0] = 1
     matrix = (self.coefficients / scale
               * self.weights[:, None, None]).reshape(m * k, p)
-    right = (found * self.weights[:, None, None]).transpose(0, 2, 1)
+    right = (slopes * self.weights[:, None, None]).transpose(0, 2, 1)
     right = right.reshape(m * k, -1)
     answer = np.linalg.lstsq(matrix, right, rcond=1e-12)[0] / scale[:, None]
-    told = np.einsum("mkp,pq->mqk", self.coefficients, answer)
-    return answer, found - told
+    predicted = np.einsum("mkp,pq->mqk", self.coefficients, answer)
+    return answer, slopes - predicted
 
 
 def coefficients(on: np.ndarray, outer: np.ndarray,
                  with_linear: bool) -> np.ndarray:
   """[m, K, h or h + K] for patterns `on` bool [m, h] and outer [h, K]."""
-  made = on[:, None, :] * outer.T
+  of_units = on[:, None, :] * outer.T
   if not with_linear:
-    return made
+    return of_units
   identity = np.broadcast_to(
       np.eye(outer.shape[1]), (len(on), outer.shape[1], outer.shape[1]))
-  return np.concatenate([made, identity], axis=2)
+  return np.concatenate([of_units, identity], axis=2)
 
 
 def best_bases(candidates: np.ndarray, quality: np.ndarray,

@@ -111,12 +111,12 @@ class LineSearch:
                 & (off.max(1) <= self.loose * (both + steep[:-1] * gap)))
     size = np.maximum((b * b).sum(1), 1e-300)
     at = -(a * b).sum(1) / size
-    rest = np.abs(a + b * at[:, None]).max(1)
+    apart = np.abs(a + b * at[:, None]).max(1)
     # Before its end, a probe's own rows would show the kink.
     inside = (at >= (1 - _SAME) * self.w[:-1]) & (
         at <= gap + _SAME * self.w[1:])
     allowed = both + steep[:-1] * np.abs(at) + steep[1:] * np.abs(gap - at)
-    meets = inside & (rest <= self.loose * allowed)
+    meets = inside & (apart <= self.loose * allowed)
     return gap, straight, meets & ~straight, at
 
   def _step(self, resolution: float) -> bool:
@@ -133,9 +133,10 @@ class LineSearch:
       split |= self._unconfirmed(meets & ~tiny, at)
     if not bad.any() and not split.any():
       return False
-    t = [self._between(i, gap[i], at[i]) for i in np.flatnonzero(split)]
+    places = np.flatnonzero(split).tolist()
+    t = [self._between(i, gap[i], at[i]) for i in places]
     near = [min(x - self.t[i], self.t[i + 1] - x)
-            for x, i in zip(t, np.flatnonzero(split), strict=True)]
+            for x, i in zip(t, places, strict=True)]
     aside = np.where(np.arange(len(self.t)) < len(self.t) - 1, 1.2, -1.2)
     again, width = (self.t + aside * self.w)[bad], self.w[bad] / 2
     for name in ("t", "w", "y", "s", "e"):
@@ -146,10 +147,9 @@ class LineSearch:
 
   def _unconfirmed(self, meets: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Looks left and right of where tangents meet: is that the kink?"""
-    new = [i for i in np.flatnonzero(meets)
-           if (self.t[i], self.t[i + 1]) not in self.checked]
-    if new:
-      new = np.array(new)
+    new = np.array([i for i in np.flatnonzero(meets).tolist()
+                    if self._interval(i) not in self.checked], np.int64)
+    if len(new):
       gap = self.t[new + 1] - self.t[new]
       where = self.t[new] + at[new]
       steep = 2 * self.e / self.w
@@ -161,20 +161,23 @@ class LineSearch:
       step = np.maximum(self.near * gap, 5 * allowed / bend)
       room = 0.5 * np.minimum(at[new] - 0.9 * self.w[new], gap - at[new])
       blind, step = step > room, np.minimum(step, np.maximum(room, 0))
-      given = self.ask(np.concatenate([where - step, where + step]))
+      outputs = self.ask(np.concatenate([where - step, where + step]))
       for side, i in ((0, new), (1, new + 1)):
         points = where + (2 * side - 1) * step
         far = points - self.t[i]
-        told = self.y[i] + self.s[i] * far[:, None]
-        found = given[side * len(new):(side + 1) * len(new)]
-        fits = ~blind & (np.abs(told - found).max(axis=1) <= allowed)
-        for j, ok in zip(new, fits, strict=True):
-          key = self.t[j], self.t[j + 1]
+        predicted = self.y[i] + self.s[i] * far[:, None]
+        measured = outputs[side * len(new):(side + 1) * len(new)]
+        fits = ~blind & (np.abs(predicted - measured).max(axis=1) <= allowed)
+        for j, ok in zip(new.tolist(), fits, strict=True):
+          key = self._interval(j)
           self.checked[key] = self.checked.get(key, True) and bool(ok)
     wrong = np.zeros(len(meets), bool)
-    for i in np.flatnonzero(meets):
-      wrong[i] = not self.checked[self.t[i], self.t[i + 1]]
+    for i in np.flatnonzero(meets).tolist():
+      wrong[i] = not self.checked[self._interval(i)]
     return wrong
+
+  def _interval(self, i: int) -> tuple[float, float]:
+    return float(self.t[i]), float(self.t[i + 1])
 
   def _between(self, i: int, gap: float, at: float) -> float:
     left, right = self.t[i], self.t[i + 1]

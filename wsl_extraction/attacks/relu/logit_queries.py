@@ -65,12 +65,12 @@ class LogitQueries:
         inputs = np.clip(inputs, *self.region.box)
       if self.noise > _SINGLE:
         inputs = inputs.astype(np.float32).astype(np.float64)
-      given = self.oracle.query(
+      response = self.oracle.query(
           inputs.reshape(-1, *self.oracle.space.shape))
-      self.resolution = given.resolution
+      self.resolution = response.resolution
       self.rows += len(inputs)
       self.progress(self.rows)
-      parts.append(self._read(given.values))
+      parts.append(self._read(response.values))
       if keep:
         self._points.append(self.region.points(inputs))
         self._outputs.append(parts[-1])
@@ -102,9 +102,8 @@ class LogitQueries:
     return (self.noise * np.abs(outputs).max(axis=1) + self.floor
             + self.growth * lengths)
 
-  def row_tolerances(
-    self, outputs: np.ndarray, lengths: np.ndarray
-  ) -> np.ndarray:
+  def row_tolerances(self, outputs: np.ndarray,
+                     lengths: np.ndarray) -> np.ndarray:
     """`errors`, and what units do that no line shows: how little rows weigh."""
     behind = np.where(lengths > self.near, _OVERLOOKED, 1.0)
     return self.errors(outputs, lengths) * behind

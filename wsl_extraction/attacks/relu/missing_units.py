@@ -14,7 +14,7 @@ _STEP = 2e-4
 
 
 def add(answers: LogitQueries, network: TwoLayerNetwork, wrong: np.ndarray,
-               rng: np.random.Generator) -> TwoLayerNetwork:
+        rng: np.random.Generator) -> TwoLayerNetwork:
   """Adds the units between 0, where the network is right, and a point.
 
   What the network does not explain is zero near 0, so that on the way to the
@@ -32,7 +32,7 @@ def add(answers: LogitQueries, network: TwoLayerNetwork, wrong: np.ndarray,
   along = wrong / np.linalg.norm(wrong)
   region, d = answers.region, len(along)
   high = min(region.span(np.zeros(d), along)[1],
-             max(3.0, 2 * np.linalg.norm(wrong)))
+             max(3.0, 2 * float(np.linalg.norm(wrong))))
 
   def unexplained(points: np.ndarray) -> np.ndarray:
     return answers(points) - network(points)
@@ -52,13 +52,14 @@ def add(answers: LogitQueries, network: TwoLayerNetwork, wrong: np.ndarray,
   steps = _STEP * np.abs(places[:, None] - walls).min(axis=1)
   starts = places[:, None] * along
   base = unexplained(starts)
-  turned = jacobians.directions(d, rng)
-  points = starts[:, None] + steps[:, None, None] * turned
-  found = unexplained(points.reshape(-1, d)).reshape(len(places), d, k)
-  found = (found - base[:, None]) / steps[:, None, None]
-  made = jacobians.coefficients(places[:, None] > kinks.at, kinks.jumps, False)
-  unknown = jacobians.Slopes(made, steps).solve(found)[0]
-  normals = unknown @ turned
+  directions = jacobians.directions(d, rng)
+  points = starts[:, None] + steps[:, None, None] * directions
+  outputs = unexplained(points.reshape(-1, d)).reshape(len(places), d, k)
+  slopes = (outputs - base[:, None]) / steps[:, None, None]
+  coefficients = jacobians.coefficients(
+      places[:, None] > kinks.at, kinks.jumps, False)
+  unknown = jacobians.Slopes(coefficients, steps).solve(slopes)[0]
+  normals = unknown @ directions
   return TwoLayerNetwork.of(
       np.concatenate([network.normals, normals]),
       np.concatenate([network.offsets, -kinks.at * (normals @ along)]),

@@ -60,17 +60,18 @@ def choose(sketch: PlaneNetwork, answers: LogitQueries,
       (np.abs(before) / usual).min(axis=1, initial=np.inf) / careful,
       0.5 * room)
   size = np.maximum(1, np.linalg.norm(where, axis=1))
-  made = jacobians.coefficients(
+  coefficients = jacobians.coefficients(
       before > 0, network.outer, not sketch.signs.integral)
   best = np.argsort(-steps / size, kind="stable")
   best = np.union1d(best[:400], np.arange(len(sketch.places)))
-  where, before, steps, made, size = (
-      array[best] for array in (where, before, steps, made, size))
+  where, before, steps, coefficients, size = (
+      array[best] for array in (where, before, steps, coefficients, size))
   ends = [int(where[:, 0].argmin()), int(where[:, 0].argmax())]
   apart = np.isfinite(answers.near) and not sketch.signs.integral
-  chosen = _enough(made, steps / size, network, answers, ends if apart else [])
+  chosen = _enough(coefficients, steps / size, network, answers,
+                   ends if apart else [])
   return Bases(where[chosen] @ sketch.basis, before[chosen], steps[chosen],
-               made[chosen])
+               coefficients[chosen])
 
 
 def _anywhere(network: TwoLayerNetwork, region: Region, spread: float,
@@ -80,27 +81,30 @@ def _anywhere(network: TwoLayerNetwork, region: Region, spread: float,
   return where * (length / np.linalg.norm(where, axis=1))[:, None]
 
 
-def _enough(made: np.ndarray, quality: np.ndarray, network: TwoLayerNetwork,
-            answers: LogitQueries, first: list[int]) -> np.ndarray:
+def _enough(coefficients: np.ndarray, quality: np.ndarray,
+            network: TwoLayerNetwork, answers: LogitQueries,
+            first: list[int]) -> np.ndarray:
   """As few base points as determine the unknowns well.
 
   A unit far off is on near 0 and off at an end of the line, or the other way
   round. Where a linear part is unknown too, both ends are `first`: they tell
   the two apart, and little of all other units.
   """
-  p = made.shape[2]
-  told = jacobians.independent(network.outer)
-  fewest = -(-(network.units + (told if p > network.units else 0)) // told)
+  p = coefficients.shape[2]
+  rank = jacobians.independent(network.outer)
+  fewest = -(-(network.units + (rank if p > network.units else 0)) // rank)
   most = fewest + 2
   if answers.noise > 1e-12:
     fewest, most = fewest + 1, fewest + max(2, fewest // 2)
-  order = jacobians.best_bases(made, quality, min(most, len(made)), first)
-  if told == 1:
+  order = jacobians.best_bases(
+      coefficients, quality, min(most, len(coefficients)), first)
+  if rank == 1:
     return order[:fewest]
   if first:
     return order
   for count in range(fewest, len(order)):
-    some = (made * quality[:, None, None])[order[:count]].reshape(-1, p)
+    some = (coefficients * quality[:, None, None])[order[:count]]
+    some = some.reshape(-1, p)
     some = some / np.maximum(np.linalg.norm(some, axis=0), 1e-300)
     values = np.linalg.svd(some, compute_uv=False)
     if values[-1] > values[0] / _CONDITION:
@@ -108,13 +112,9 @@ def _enough(made: np.ndarray, quality: np.ndarray, network: TwoLayerNetwork,
   return order
 
 
-def measure(
-  answers: LogitQueries,
-  sketch: PlaneNetwork,
-  bases: Bases,
-  rng: np.random.Generator,
-  keep: bool,
-) -> tuple[TwoLayerNetwork, float]:
+def measure(answers: LogitQueries, sketch: PlaneNetwork, bases: Bases,
+            rng: np.random.Generator, keep: bool
+            ) -> tuple[TwoLayerNetwork, float]:
   """Asks for the Jacobians and solves for the network.
 
   Args:
@@ -128,13 +128,13 @@ def measure(
     The network on all of z, and the share of directions that were had before
     the budget ended. In the others normals are those of the sketch.
   """
-  turned = jacobians.directions(answers.region.features, rng)
-  start, found = _slopes(answers, bases, turned, keep)
-  had = found.shape[1]
+  directions = jacobians.directions(answers.region.features, rng)
+  start, slopes = _slopes(answers, bases, directions, keep)
+  had = slopes.shape[1]
   weights = bases.steps / answers.row_tolerances(
       start, np.linalg.norm(bases.points, axis=1))
   system = jacobians.Slopes(bases.coefficients, weights)
-  unknown = system.solve(found)[0]
+  unknown = system.solve(slopes)[0]
   steps = np.repeat(bases.steps[:, None], had, axis=1)
   for _ in range(6):
     crossed = _crossed(unknown, bases, steps)
@@ -143,34 +143,35 @@ def measure(
     steps[crossed] /= 5
     m, j = np.nonzero(crossed)
     try:
-      given = answers(
-          bases.points[m] + steps[m, j][:, None] * turned[j], keep)
+      outputs = answers(
+          bases.points[m] + steps[m, j][:, None] * directions[j], keep)
     except BudgetExceeded:
       had = min(had, j.min())
       break
-    found[m, j] = (given - start[m]) / steps[m, j][:, None]
-    unknown = system.solve(found)[0]
-  return _whole(sketch, unknown[:, :had], turned[:had]), had / len(turned)
+    slopes[m, j] = (outputs - start[m]) / steps[m, j][:, None]
+    unknown = system.solve(slopes)[0]
+  network = _whole(sketch, unknown[:, :had], directions[:had])
+  return network, had / len(directions)
 
 
-def _slopes(answers: LogitQueries, bases: Bases, turned: np.ndarray,
+def _slopes(answers: LogitQueries, bases: Bases, directions: np.ndarray,
             keep: bool) -> tuple[np.ndarray, np.ndarray]:
   """Outputs [m, K] at base points, slopes [m, q, K] in q directions."""
   m, d = bases.points.shape
   start = answers(bases.points, keep)
   parts, done, size = [], 0, max(1, answers.batch // m)
   while done < d:
-    some = turned[done:done + size]
+    some = directions[done:done + size]
     points = bases.points[:, None] + bases.steps[:, None, None] * some
     try:
-      given = answers(points.reshape(-1, d), keep)
+      outputs = answers(points.reshape(-1, d), keep)
     except BudgetExceeded:
       if size == 1:
         break
       size //= 2
       continue
-    given = given.reshape(m, len(some), -1)
-    parts.append((given - start[:, None]) / bases.steps[:, None, None])
+    outputs = outputs.reshape(m, len(some), -1)
+    parts.append((outputs - start[:, None]) / bases.steps[:, None, None])
     done += len(some)
   if not parts:
     return start, np.zeros((m, 0, answers.width))
@@ -190,19 +191,18 @@ def _crossed(unknown: np.ndarray, bases: Bases,
   return crossed
 
 
-def _whole(
-  sketch: PlaneNetwork, unknown: np.ndarray, turned: np.ndarray
-) -> TwoLayerNetwork:
+def _whole(sketch: PlaneNetwork, unknown: np.ndarray,
+           directions: np.ndarray) -> TwoLayerNetwork:
   network, h = sketch.network, sketch.network.units
-  normals = unknown[:h] @ turned
+  normals = unknown[:h] @ directions
   linear = sketch.basis.T @ network.linear
   if unknown.shape[0] > h:
-    linear = (unknown[h:] @ turned).T
-  if len(turned) < turned.shape[1]:
-    # The plane is known, the rest only as far as it was asked for.
+    linear = (unknown[h:] @ directions).T
+  if len(directions) < directions.shape[1]:
+    # The plane is known, what is outside only as far as it was asked for.
     inside = sketch.basis.T @ sketch.basis
-    rest = np.eye(len(inside)) - inside
-    normals = network.normals @ sketch.basis + normals @ rest
-    linear = sketch.basis.T @ network.linear + rest @ linear
+    outside = np.eye(len(inside)) - inside
+    normals = network.normals @ sketch.basis + normals @ outside
+    linear = sketch.basis.T @ network.linear + outside @ linear
   return TwoLayerNetwork.of(normals, network.offsets, network.outer, linear,
-                 network.constant)
+                            network.constant)

@@ -52,7 +52,7 @@ class PlaneNetwork:
 
 
 def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
-         confirm: bool) -> PlaneNetwork:
+            confirm: bool) -> PlaneNetwork:
   """Asks for a line and what is beside it.
 
   Args:
@@ -74,25 +74,24 @@ def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
   network, places = _beside(answers, kinks, basis, low, high)
   spread, far_off = _spread(network, kinks)
   answers.near = _NEAR * spread if far_off else np.inf
-  known, found = answers.kept(since)
+  known, outputs = answers.kept(since)
   noisy = answers.noise > _NOISY
-  found_signs = signs.solve(network, *(0.3, 0.05) if noisy else ())
-  complete = found_signs.integral or not region.bounded
+  solved = signs.solve(network, *(0.3, 0.05) if noisy else ())
+  complete = solved.integral or not region.bounded
   if complete:
-    _fill(answers, found_signs.network, basis, min(
+    _fill(answers, solved.network, basis, min(
         10 * spread, answers.region.radius / 3), rng)
-    known, found = answers.kept(since)
+    known, outputs = answers.kept(since)
   known = known @ basis.T
-  errors = answers.row_tolerances(found, np.linalg.norm(known, axis=1))
+  errors = answers.row_tolerances(outputs, np.linalg.norm(known, axis=1))
   if noisy:
-    found_signs = signs.solve(
-        refine(network, known, found, errors, True),
-        0.2, 0.02)
-  network = refine(found_signs.network, known, found, errors,
-                   not found_signs.integral)
-  loss = np.abs((found - network(known)) / errors[:, None]).max()
+    solved = signs.solve(
+        refine(network, known, outputs, errors, True), 0.2, 0.02)
+  network = refine(solved.network, known, outputs, errors,
+                   not solved.integral)
+  loss = np.abs((outputs - network(known)) / errors[:, None]).max()
   return PlaneNetwork(
-      basis, network, found_signs, _middles(kinks.at, places),
+      basis, network, solved, _middles(kinks.at, places),
       int(kinks.merged.sum()), spread, float(loss))
 
 
@@ -141,18 +140,19 @@ def _beside(answers: LogitQueries, kinks: Kinks, basis: np.ndarray, low: float,
   starts = places[:, None] * basis[0]
   points = np.concatenate(
       [starts[:, None], starts[:, None] + steps[:, None, None] * basis[1:]], 1)
-  given = answers(points.reshape(-1, basis.shape[1]))
+  outputs = answers(points.reshape(-1, basis.shape[1]))
   lengths = np.linalg.norm(points.reshape(-1, basis.shape[1]), axis=1)
-  errors = answers.errors(given, lengths).reshape(len(places), -1)
+  errors = answers.errors(outputs, lengths).reshape(len(places), -1)
   errors = errors.max(axis=1) / steps
-  given = given.reshape(len(places), len(basis), k)
-  found = (given[:, 1:] - given[:, :1]) / steps[:, None, None]
-  made = jacobians.coefficients(places[:, None] > kinks.at, kinks.jumps, True)
-  unknown = jacobians.Slopes(made, 1 / errors).solve(found)[0]
+  outputs = outputs.reshape(len(places), len(basis), k)
+  slopes = (outputs[:, 1:] - outputs[:, :1]) / steps[:, None, None]
+  coefficients = jacobians.coefficients(
+      places[:, None] > kinks.at, kinks.jumps, True)
+  unknown = jacobians.Slopes(coefficients, 1 / errors).solve(slopes)[0]
   normals = np.column_stack([np.ones(h), unknown[:h]])
   linear = np.column_stack([kinks.slopes[0], unknown[h:]]).T
-  return TwoLayerNetwork.of(normals, -kinks.at, kinks.jumps, linear,
-                 kinks.values[0]), places
+  return TwoLayerNetwork.of(
+      normals, -kinks.at, kinks.jumps, linear, kinks.values[0]), places
 
 
 def _middles(at: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -180,7 +180,6 @@ def _fill(answers: LogitQueries, network: TwoLayerNetwork, basis: np.ndarray,
   z = z[answers.region.contains(z @ basis)]
   if h:
     room = np.abs(network.preactivations(z)) / np.linalg.norm(
-      network.normals, axis=1
-    )
+        network.normals, axis=1)
     z = z[np.argsort(-room.min(axis=1) / np.linalg.norm(z, axis=1))]
   answers(z[:count] @ basis)

@@ -28,7 +28,7 @@ class Precision:
 
 
 def choose_region(answers: LogitQueries, middle: np.ndarray, size: float,
-           rng: np.random.Generator) -> Precision:
+                  rng: np.random.Generator) -> Precision:
   """Measures the precision of answers, and sets the region accordingly.
 
   Args:
@@ -70,19 +70,19 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
   starts = 0.1 * rng.standard_normal((3, d)) / np.sqrt(d)
   step = 1e-3 * rng.standard_normal((3, d)) / np.sqrt(d)
   points = starts[:, None] + np.arange(3)[:, None] * step[:, None]
-  given = answers(np.concatenate([points.reshape(-1, d), points[0]]))
-  if not np.isfinite(given).all():
+  outputs = answers(np.concatenate([points.reshape(-1, d), points[0]]))
+  if not np.isfinite(outputs).all():
     return Precision(np.inf, (
         "answers to the data are no finite numbers; mend the victim"
         if answers.logits else "scores of the data vanish; ask for logits"))
-  size = float(np.abs(given).max()) or 1.0
-  again = np.abs(given[9:] - given[:3]).max()
+  size = float(np.abs(outputs).max()) or 1.0
+  again = np.abs(outputs[9:] - outputs[:3]).max()
   if again:
     return Precision(again / size, (
         "one and the same input got different answers, up to "
         f"{again:.1e} apart: the oracle is not deterministic"))
-  given = given[:9].reshape(3, 3, -1)
-  bent = given[:, 0] - 2 * given[:, 1] + given[:, 2]
+  outputs = outputs[:9].reshape(3, 3, -1)
+  bent = outputs[:, 0] - 2 * outputs[:, 1] + outputs[:, 2]
   bent = float(np.median(np.sqrt((bent**2).mean(axis=1) / 6))) / size
   rounded = answers.resolution / size
   if bent > max(1e-5, 3 * rounded):
@@ -104,6 +104,6 @@ def _reach(answers: LogitQueries, rng: np.random.Generator) -> float:
   radius, largest = 0.5, 0.0
   while largest < _LARGEST and radius < 1e6:
     radius *= 2
-    given = np.abs(answers(radius * rays))
-    largest = np.nan_to_num(given, nan=np.inf).max()
+    outputs = np.abs(answers(radius * rays))
+    largest = np.nan_to_num(outputs, nan=np.inf).max()
   return radius * min(1.0, max(_LARGEST / largest, 0.25))

@@ -28,7 +28,8 @@ def refine(network: TwoLayerNetwork, points: np.ndarray, outputs: np.ndarray,
     ridge: Of the scaled Gram matrix; holds the scale of each unit, on which
       the function does not depend.
   """
-  best, least, system, damping = network, np.inf, None, ridge
+  best, least, damping = network, np.inf, ridge
+  system: _System | None = None
   parameters = network.normals.size + network.outer.size
   for _ in range(rounds or (30 if parameters < 2500 else 12)):
     wrong = (outputs - network(points)) / errors[:, None]
@@ -43,15 +44,15 @@ def refine(network: TwoLayerNetwork, points: np.ndarray, outputs: np.ndarray,
       if settled:
         break
       trust = np.sqrt(np.minimum(1, usual / np.maximum(size, 1e-300)))
-      rest = wrong * trust[:, None]
+      residuals = wrong * trust[:, None]
       system = _System(network, points, trust / errors, with_linear)
       damping = max(damping / 100, ridge)
-    elif damping > 1e-3:
+    elif system is None or damping > 1e-3:
       break
     else:
       # Units that were taken to be on the wrong side of a row mislead.
       damping *= 1000
-    network = system.moved(rest, damping)
+    network = system.moved(residuals, damping)
   return best
 
 
@@ -122,7 +123,7 @@ class _System:
     outer, normals, lifted = np.split(step, [h * k, h * k + h * d1])
     normals, lifted = normals.reshape(h, d1), lifted.reshape(k, -1).T
     linear = network.linear + lifted[:-1] if len(lifted) > 1 else network.linear
-    return TwoLayerNetwork.of(network.normals + normals[:, :-1],
-                   network.offsets + normals[:, -1],
-                   network.outer + outer.reshape(k, h).T,
-                   linear, network.constant + lifted[-1])
+    return TwoLayerNetwork.of(
+        network.normals + normals[:, :-1], network.offsets + normals[:, -1],
+        network.outer + outer.reshape(k, h).T, linear,
+        network.constant + lifted[-1])

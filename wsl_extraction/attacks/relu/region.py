@@ -72,15 +72,15 @@ class Region:
             for side in self.box])
       ends = np.sort(ends, axis=0)
       low, high = max(low, ends[0].max()), min(high, ends[1].min())
-    return low, high
+    return float(low), float(high)
 
   def room(self, point: np.ndarray) -> float:
     """The distance that every feature of z [d] may move, both ways."""
-    rest = self.radius - np.linalg.norm(point)
+    room = float(self.radius - np.linalg.norm(point))
     if self.box is not None:
       x, (low, high) = self.inputs(point), self.box
-      rest = min(rest, float(np.minimum(x - low, high - x).min()) / self.scale)
-    return max(rest, 0.0)
+      room = min(room, float(np.minimum(x - low, high - x).min()) / self.scale)
+    return max(room, 0.0)
 
   def grid(self, low: float, high: float) -> np.ndarray:
     """First probes of a line from `low` to `high`, denser near 0."""
@@ -90,12 +90,12 @@ class Region:
     grid = grid[(grid > 0.98 * low if low < 0 else grid > low)
                 & (grid < 0.98 * high)]
     # The last probe, a pair of rows, has to lie inside too.
-    edges = [low + 0.004 * (high - low), high - 0.02 * (high - low)]
+    first, last = low + 0.004 * (high - low), high - 0.02 * (high - low)
     if high - low < 2 * _FAR:
-      grid = grid[(grid > edges[0]) & (grid < edges[1])]
-      grid = np.sort(np.concatenate([grid, edges]))
+      grid = grid[(grid > first) & (grid < last)]
+      grid = np.sort(np.concatenate([grid, [first, last]]))
     if len(grid) < 8:
-      grid = np.linspace(*edges, 8)
+      grid = np.linspace(first, last, 8)
     return grid
 
   def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:

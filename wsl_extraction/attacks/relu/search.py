@@ -54,12 +54,8 @@ class Search:
     self.attempts, self.data, self.size = attempts, data, size
     d, k = data.shape[1], answers.width
     self.network = TwoLayerNetwork.of(
-      np.zeros((0, d)),
-      np.zeros(0),
-      np.zeros((0, k)),
-      np.zeros((d, k)),
-      np.zeros(k),
-    )
+        np.zeros((0, d)), np.zeros(0), np.zeros((0, k)), np.zeros((d, k)),
+        np.zeros(k))
     self.figures: dict[str, Any] = {}
 
   def __call__(self) -> RecoveredNetwork:
@@ -129,9 +125,9 @@ class Search:
     return units * (d + 1 + k) + k * (d + 1) <= 5500
 
   def _turn(self) -> None:
-    found = signs.solve(self.network)
-    self.network = found.network
-    self.figures.update(_of_signs(found))
+    solved = signs.solve(self.network)
+    self.network = solved.network
+    self.figures.update(_of_signs(solved))
 
   def _refine(self) -> None:
     points, outputs = self.answers.kept()
@@ -196,6 +192,6 @@ class Search:
         [self.answers.region.sample(count - len(some), self.rng), some])
 
 
-def _of_signs(found: signs.Signs) -> dict[str, Any]:
-  return {"signs_from_integers": found.distance,
-          "remainder": found.remainder, "signs_integral": found.integral}
+def _of_signs(solved: signs.Signs) -> dict[str, Any]:
+  return {"signs_from_integers": solved.distance,
+          "remainder": solved.remainder, "signs_integral": solved.integral}

@@ -28,7 +28,7 @@ class Signs:
 
 
 def solve(network: TwoLayerNetwork, off: float = 0.2,
-          rest: float = 1e-5) -> Signs:
+          tolerance: float = 1e-5) -> Signs:
   """Turns units so that no linear part is left, if that can be.
 
   A unit that truly looks the other way leaves -normal_i outer_i in the linear
@@ -39,7 +39,7 @@ def solve(network: TwoLayerNetwork, off: float = 0.2,
     network: All units and the linear part of a function, the units looking
       either way.
     off: How far from 0 or 1 a factor may be.
-    rest: What may be left of the linear part.
+    tolerance: What may be left of the linear part.
   """
   linear = bool(np.abs(network.linear).max(initial=0))
   if not network.units:
@@ -54,13 +54,14 @@ def solve(network: TwoLayerNetwork, off: float = 0.2,
   if rank < network.units:
     return Signs(network, False, np.nan, 1.0)
   factors /= size
-  turned = factors > 0.5
-  distance = float(np.abs(factors - turned).max())
-  flipped = network.flipped(turned)
+  is_flipped = factors > 0.5
+  distance = float(np.abs(factors - is_flipped).max())
+  flipped = network.flipped(is_flipped)
   whole = np.linalg.norm(columns) + np.linalg.norm(network.linear)
   remainder = float(np.linalg.norm(flipped.linear) / whole)
-  if distance > off or remainder > rest:
+  if distance > off or remainder > tolerance:
     return Signs(network, False, distance, remainder)
-  clean = TwoLayerNetwork.of(flipped.normals, flipped.offsets, flipped.outer,
-                  np.zeros_like(flipped.linear), flipped.constant)
+  clean = TwoLayerNetwork.of(
+      flipped.normals, flipped.offsets, flipped.outer,
+      np.zeros_like(flipped.linear), flipped.constant)
   return Signs(clean, True, distance, remainder)
