@@ -23,6 +23,7 @@ from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import by_goal
 from wsl_extraction.evaluation.by_goal import Evaluation
+from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.ledger import Budget, Ledger
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.responders import Silent
@@ -139,8 +140,9 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
   Raises:
     InputError: Something of it cannot be used; the message says what.
   """
-  options = OracleSettings(reveal=reveal, budget=budget, defences=defences,
-                           decimals=decimals, dtype=dtype)
+  options = OracleSettings(
+      reveal=reveal_names.parse("reveal", reveal), budget=Budget.of(budget),
+      defences=defences, decimals=decimals, dtype=dtype)
   seed = checks.seed("seed", seed)
   if pool is None:
     raise InputError("there is no pool; give the adversary's examples, an "

@@ -14,6 +14,7 @@ from wsl_extraction.data import datasets
 from wsl_extraction.data.examples import Dataset
 from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.ledger import Budget
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.settings import OracleSettings
@@ -107,7 +108,8 @@ class Experiment:
     """
     try:
       return OracleSettings(
-          reveal=self.reveal, budget=self.budget, defences=self.defences,
+          reveal=reveal_names.parse("reveal", self.reveal),
+          budget=Budget.of(self.budget), defences=self.defences,
           decimals=self.decimals, dtype=self.dtype,
           response_dtype=self.response_dtype)
     except InputError as error:
@@ -128,7 +130,7 @@ class Experiment:
     parts = self.split(dataset)
     if not self.bounded:
       parts = dataclasses.replace(
-          parts, space=dataclasses.replace(parts.space, bounded=False))
+          parts, space=parts.space.unbounded())
     return dataset, parts
 
   def check(self, parts: Parts, runtime: Runtime) -> None:
@@ -151,6 +153,7 @@ class Experiment:
                        "Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
+    assert parts.num_classes is not None, "a data set has names of classes"
     api.check(self.attack, self.oracle, parts, parts.num_classes, runtime)
 
   def stores(self, responses: pathlib.Path,
@@ -159,4 +162,4 @@ class Experiment:
     transfer = self.transfer_set and pathlib.Path(
         self.transfer_set).expanduser()
     return Stores(responses=responses, measured=measured,
-                      transfer_set=transfer or None)
+                  transfer_set=transfer or None)

@@ -59,10 +59,12 @@ class Book(Protocol):
   @property
   def spent(self) -> int:
     """The rows charged so far, those sent again included."""
+    ...
 
   @property
   def resent(self) -> int:
     """The rows of these that were charged more than once."""
+    ...
 
   def charge(self, keys: Sequence[bytes], most: int | None,
              resends: bool) -> None:

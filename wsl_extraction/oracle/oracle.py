@@ -59,8 +59,8 @@ class Oracle:
     space, ledger, lock = self.space, self.ledger, threading.Lock()
     empty = _empty(responder)
 
-    def answer(given: Any) -> Response:
-      rows = space.checked(given)
+    def answer(unchecked: Any) -> Response:
+      rows = space.checked(unchecked)
       keys = space.keys(rows)
       if not keys:
         return empty

@@ -30,22 +30,27 @@ class Answering(Protocol):
   @property
   def space(self) -> Space:
     """The inputs that it takes."""
+    ...
 
   @property
   def outputs(self) -> int:
     """The number of its classes, c."""
+    ...
 
   @property
   def quantities(self) -> Mapping[Quantity, Callable[[np.ndarray], Any]]:
     """The functions of rows [n, *shape] that compute its quantities."""
+    ...
 
   @property
   def fingerprint(self) -> str:
     """A text that tells victims apart."""
+    ...
 
   @property
   def remote(self) -> bool:
     """True if an answer can be lost on the way back."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,10 +184,10 @@ class TransferSet(Responder):
     missing = self._store.missing(keys)
     if not len(missing):
       return self._store.read(keys)
-    asked = self._otherwise(rows[missing], [keys[row] for row in missing])
+    answered = self._otherwise(rows[missing], [keys[row] for row in missing])
     place = {keys[row]: order for order, row in enumerate(missing)}
     held = [row for row, key in enumerate(keys) if key not in place]
-    parts = [asked]
+    parts = [answered]
     if held:
       parts.append(self._store.read([keys[row] for row in held]))
     order = {row: len(missing) + at for at, row in enumerate(held)}

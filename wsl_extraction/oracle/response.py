@@ -131,9 +131,10 @@ class Response:
     hidden = self.outputs - scores.shape[1]
     if hidden:
       scores = _within_rounding(scores, hidden, self.resolution / 2)
-      rest = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, 1)
+      hidden_mass = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, 1)
       # Rounding of the victim's own arithmetic must not lift a hidden class.
-      dense += np.minimum(rest / hidden, scores.min(axis=1, keepdims=True))
+      dense += np.minimum(hidden_mass / hidden,
+                          scores.min(axis=1, keepdims=True))
     np.put_along_axis(dense, self.classes, scores, axis=1)
     return _normalised(dense)
 
@@ -197,8 +198,8 @@ def _within_rounding(scores: np.ndarray, hidden: int,
   Returns:
     Scores [n, k].
   """
-  rest = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, None)
-  low = rest / hidden > scores[:, -1:]
+  hidden_mass = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, None)
+  low = hidden_mass / hidden > scores[:, -1:]
   if not half or not low.any():
     return scores
   # With the j smallest named classes at t too, the row sums to one at

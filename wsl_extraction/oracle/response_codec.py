@@ -99,14 +99,14 @@ class ResponseCodec:
           b"".join([row[0] for row in rows]), self._class_dtype)
       arrays["classes"] = classes.reshape(
           len(rows), self._classes).astype(np.int32)
-    data = np.frombuffer(b"".join([row[1] for row in rows]), np.uint8)
-    data = data.reshape(len(rows), -1) if rows else np.zeros(
+    others = np.frombuffer(b"".join([row[1] for row in rows]), np.uint8)
+    others = others.reshape(len(rows), -1) if rows else np.zeros(
         (0, max(self.row_bytes, 1)), np.uint8)
     start = 0
     for name, (kind, shape) in self._others.items():
       size = kind.itemsize * math.prod(shape)
-      end = start + size if size >= 0 else data.shape[1]
-      block = np.ascontiguousarray(data[:, start:end]).view(kind)
+      end = start + size if size >= 0 else others.shape[1]
+      block = np.ascontiguousarray(others[:, start:end]).view(kind)
       block = block.reshape(len(rows), *shape)
       arrays[name] = self._scores[block] if (
           self._logarithmic and name == "values") else block

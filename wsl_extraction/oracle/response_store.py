@@ -218,6 +218,7 @@ class ResponseStore:
       batch = self._database.execute(
           "INSERT INTO charges (rows, keys, open, resent) VALUES (?, ?, 1, ?)",
           (len(charged), b"".join(charged), resent)).lastrowid
+    assert batch is not None, "an INSERT has numbered its row"
     self._spent += len(charged)
     self._resent += resent
     for key in charged:

@@ -23,17 +23,16 @@ class OracleSettings:
   """Reveal, defences and budget of an oracle.
 
   Attributes:
-    reveal: What it reveals: an object, or a name such as "scores" or "top_k:3".
-    budget: What an attack may spend: a whole number of rows, a `Budget`, or
-      None for no limit.
+    reveal: What it reveals; `reveal_names.parse` reads names.
+    budget: What an attack may spend; `Budget.of` reads numbers of rows.
     defences: Applied to the victim's values in this order.
     decimals: Rounds them after all other defences; None does not.
     dtype: The type of what is revealed; None is the victim's own.
     response_dtype: The type in which responses are kept on disk.
   """
 
-  reveal: Reveal | str = "scores"
-  budget: Budget | int | None = None
+  reveal: Reveal = dataclasses.field(default_factory=Scores)
+  budget: Budget = dataclasses.field(default_factory=Budget)
   defences: tuple[Defence, ...] = ()
   decimals: int | None = None
   dtype: str | None = None

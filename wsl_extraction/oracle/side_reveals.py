@@ -27,7 +27,7 @@ class Gradients(Reveal):
     checks.one_of("Gradients.of", self.of, ("logits", "scores"))
 
   @property
-  def reads(self) -> tuple[Quantity, ...]:  # type: ignore[override]
+  def reads(self) -> tuple[Quantity, ...]:
     """The one quantity that it is."""
     return (Quantity.LOGIT_GRADIENTS if self.of == "logits"
             else Quantity.SCORE_GRADIENTS,)
@@ -95,12 +95,12 @@ class Both(Reveal):
     return (*self.first.parts, *self.second.parts)
 
   @property
-  def reads(self) -> tuple[Quantity, ...]:  # type: ignore[override]
+  def reads(self) -> tuple[Quantity, ...]:
     """Those of both."""
     return (*self.first.reads, *self.second.reads)
 
   @property
-  def scale(self) -> Quantity | None:  # type: ignore[override]
+  def scale(self) -> Quantity | None:
     """That of the one that has values."""
     return self.first.scale or self.second.scale
 

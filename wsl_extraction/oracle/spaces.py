@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,6 +88,12 @@ class Space(abc.ABC):
       raise InputError(f"row {int(np.argmin(finite))} of a query holds NaN or "
                        "infinity; remove it")
 
+  def unbounded(self) -> Self:
+    """The same space, which refuses no row for being outside of the range."""
+    space = copy.copy(self)
+    _set(space, "bounded", False)
+    return space
+
   def keys(self, rows: np.ndarray | LazyRows) -> list[bytes]:
     """The identities of checked rows: 16 bytes of BLAKE2b each.
 
@@ -133,7 +140,7 @@ class Images(Space):
     _set(self, "bounded", checks.flag("Images.bounded", self.bounded))
 
   @property
-  def shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+  def shape(self) -> tuple[int, int, int]:
     """(height, width, channels)."""
     return self.height, self.width, self.channels
 
@@ -172,10 +179,10 @@ class Vectors(Space):
     if array.shape not in ((), (self.size,)) or np.isnan(array).any():
       checks.refuse(f"Vectors.{name}", value, "a number, or one for each of "
                     f"{self.size} features")
-    return tuple(array.tolist()) if array.ndim else float(array)
+    return tuple(map(float, array)) if array.ndim else float(array)
 
   @property
-  def shape(self) -> tuple[int]:  # type: ignore[override]
+  def shape(self) -> tuple[int]:
     """(size,)."""
     return (self.size,)
 

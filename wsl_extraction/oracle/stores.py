@@ -9,11 +9,7 @@ from collections.abc import Iterator
 
 from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.responders import (
-    Answering,
-    Responder,
-    TransferSet,
-)
+from wsl_extraction.oracle.responders import Answering, Responder, TransferSet
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
 from wsl_extraction.oracle.settings import OracleSettings
 

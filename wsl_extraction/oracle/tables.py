@@ -57,18 +57,18 @@ class Table(Space):
           f"Table.{name}", getattr(self, name)))
 
   @property
-  def shape(self) -> tuple[int]:  # type: ignore[override]
+  def shape(self) -> tuple[int]:
     """(d,)."""
     return (len(self.columns),)
 
   @property
-  def low(self) -> np.ndarray:  # type: ignore[override]
+  def low(self) -> np.ndarray:
     """The least value of each column, [d]; 0 of categories."""
     return np.array([0.0 if isinstance(one, Categorical) else one.low
                      for one in self.columns])
 
   @property
-  def high(self) -> np.ndarray:  # type: ignore[override]
+  def high(self) -> np.ndarray:
     """The largest value of each column, [d]; the last category's place."""
     return np.array([
         len(one.values) - 1.0 if isinstance(one, Categorical) else one.high

@@ -121,8 +121,9 @@ def digest(*parts: Any) -> str:
 
 def range_facts(space: Space) -> tuple[float, float]:
   """The range of a space for fingerprints: whole numbers as such."""
-  return tuple(int(end) if end.is_integer() else end
-               for end in space.value_range)  # type: ignore[return-value]
+  low, high = (int(end) if end.is_integer() else end
+               for end in space.value_range)
+  return low, high
 
 
 def weights_digest(network: keras.Model) -> str:

@@ -12,11 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.data.images import crops, decode
-from wsl_extraction.data.images.image_files import (
-    Folder,
-    OwnImages,
-    TfdsImages,
-)
+from wsl_extraction.data.images.image_files import Folder, OwnImages, TfdsImages
 from wsl_extraction.data.images.image_index import Index
 from wsl_extraction.oracle.rows import LazyRows
 
