@@ -95,11 +95,10 @@ class Attack(abc.ABC):
       raise InputError(
           f"{self.name} is for {_kinds(self.space)}, the victim takes "
           f"{type(oracle.space).__name__}; choose another attack")
-    pool = knowledge.pool
-    if pool is None or not len(pool):
-      if self.queries is not Queries.SYNTHETIC:
-        raise InputError("the adversary's pool is empty; give it examples")
-    elif tuple(pool.rows.shape[1:]) != oracle.space.shape:
+    pool = (knowledge.pool if self.queries is Queries.SYNTHETIC
+            else knowledge.required_pool)
+    if pool is not None and len(pool) and (
+        tuple(pool.rows.shape[1:]) != oracle.space.shape):
       raise InputError(
           f"the pool's rows have shape {tuple(pool.rows.shape[1:])}, the "
           f"oracle takes {oracle.space.shape}; resize one to the other")

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,3 +24,14 @@ class Knowledge:
   pool: Examples | None = None
   witnesses: np.ndarray | None = None
   pool_labels: np.ndarray | None = None
+
+  @property
+  def required_pool(self) -> Examples:
+    """The pool, for attacks that cannot do without.
+
+    Raises:
+      InputError: There is none, or it is empty.
+    """
+    if self.pool is None or not len(self.pool):
+      raise InputError("the adversary's pool is empty; give it examples")
+    return self.pool

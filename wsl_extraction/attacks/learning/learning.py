@@ -103,12 +103,12 @@ class Learning(Attack):
     return f"learning ({' + '.join(self.objective.terms)})"
 
   @property
-  def needs(self) -> tuple[Reveal, ...]:  # type: ignore[override]
+  def needs(self) -> tuple[Reveal, ...]:
     """Those of the objective."""
     return self.objective.needs or (Label(),)
 
   @property
-  def queries(self) -> Queries:  # type: ignore[override]
+  def queries(self) -> Queries:
     """The pool, or none where the objective reads no responses."""
     return Queries.POOL if self.uses_oracle else Queries.NONE
 
@@ -122,7 +122,7 @@ class Learning(Attack):
     return "targets" in self.objective.entries
 
   def check(self, oracle, knowledge):
-    pool = knowledge.pool
+    pool = knowledge.required_pool
     budget = oracle.ledger.budget.rows
     if budget is not None and not 1 <= budget <= len(pool):
       raise InputError(f"the budget is {budget} queries; give a number from 1 "
@@ -141,25 +141,29 @@ class Learning(Attack):
                          self._unlabeled_size(len(pool) - count) // parts)
 
   def batch_sizes(self, oracle, knowledge):
-    rest = len(knowledge.pool) - _count(oracle, len(knowledge.pool))
+    size = len(knowledge.required_pool)
+    unqueried = size - _count(oracle, size)
     parts = self.recipe.accumulate
     note = f" / {parts}" if parts > 1 else ""
     sizes = {"batch_size": self.recipe.batch_size,
-             "unlabeled_batch_size": self._unlabeled_size(rest)}
+             "unlabeled_batch_size": self._unlabeled_size(unqueried)}
     return {f"Recipe.{name}{note}": size // parts
             for name, size in sizes.items()}
 
-  def _unlabeled_size(self, rest: int) -> int:
-    """Unlabelled rows in a step, when `rest` of the pool are left."""
+  def _unlabeled_size(self, unqueried: int) -> int:
+    """Unlabelled rows in a step, when so many of the pool are left."""
     reads = "unlabeled" in self.objective.entries
-    return self.recipe.unlabeled_batch_size if reads and rest else 0
+    return self.recipe.unlabeled_batch_size if reads and unqueried else 0
 
   def run(self, oracle, knowledge, rng, runtime):
     # Independent streams: the choice of examples does not depend on how many
     # random numbers training takes.
-    entropy = rng.bit_generator.seed_seq.entropy
+    sequence = rng.bit_generator.seed_seq
+    assert isinstance(sequence, np.random.SeedSequence)  # by `__call__`
+    entropy = sequence.entropy
     choosing, seeds = _streams(entropy)
-    sizes = query_log.sizes(_count(oracle, len(knowledge.pool)), self.rounds)
+    pool = len(knowledge.required_pool)
+    sizes = query_log.sizes(_count(oracle, pool), self.rounds)
     session = _Session(self, oracle, knowledge, runtime, sizes, entropy)
     # First: what cannot be built costs no query.
     student = session.student(seeds)
@@ -174,14 +178,14 @@ class Learning(Attack):
     surrogate = runtime.placement.on_one_device(student.network)
     return Extraction(surrogate, Status.DONE, figures=(
         Figure("labeled", len(session.log.all())),
-        Figure("pool", len(knowledge.pool)),
+        Figure("pool", pool),
         Figure("strategy", type(self.strategy).__name__),
         Figure("rounds", self.rounds),
         Figure("parameters", student.network.count_params())))
 
 
 class _Session:
-  """One call of `Learning`: what it was given, and what it has found out.
+  """One call of `Learning`: its arguments, and its choices and responses.
 
   Attributes:
     log: What was chosen so far.
@@ -190,7 +194,8 @@ class _Session:
   def __init__(self, attack: Learning, oracle: Oracle, knowledge: Knowledge,
                runtime: Runtime, sizes: Sequence[int], entropy: Any):
     self.attack, self.oracle, self.runtime = attack, oracle, runtime
-    self.pool, self.labels = knowledge.pool.rows, knowledge.pool_labels
+    self.pool = knowledge.required_pool.rows
+    self.labels = knowledge.pool_labels if attack.reads_labels else None
     self.entropy, self.placement = entropy, runtime.placement
     self.log = query_log.QueryLog(runtime.folder, len(self.pool), sizes)
     self.placement.wait()  # all have read it, before one writes
@@ -249,8 +254,9 @@ class _Session:
                           batch_size=256, verbose=0)
              for start in range(0, len(self.pool), _LOOKED_AT)]
     features, logits = map(np.concatenate, zip(*parts, strict=True))
-    probabilities = ops.convert_to_numpy(ops.softmax(np.float32(logits)))
-    return probabilities, np.float32(features)
+    probabilities = ops.convert_to_numpy(
+        ops.softmax(np.asarray(logits, np.float32)))
+    return probabilities, np.asarray(features, np.float32)
 
   def train(self, student: Student, number: int, seeds: Seeds) -> None:
     """Trains on all responses so far, before a round or after the last."""
@@ -259,13 +265,13 @@ class _Session:
     self._drop_checkpoints(number)
     unasked = np.ones(len(self.pool), bool)
     unasked[chosen] = False
-    reads_rest = "unlabeled" in attack.objective.entries
+    reads_unlabeled = "unlabeled" in attack.objective.entries
     attack.recipe.fit(
         student, self._entries(chosen),
         "surrogate" if is_last else f"round {number + 1}/{attack.rounds}",
         seeds, self.runtime,
         steps=None if is_last else attack.round_steps,
-        unlabeled=self.pool[unasked] if reads_rest else None,
+        unlabeled=self.pool[unasked] if reads_unlabeled else None,
         checkpoint=self._checkpoint(number),
         complete=self._completion(chosen))
 
@@ -296,7 +302,7 @@ class _Session:
 
   def _entries(self, chosen: np.ndarray) -> dict[str, Any]:
     entries = {"labeled": self.pool[chosen]}
-    if self.attack.reads_labels:
+    if self.labels is not None:
       entries["labels"] = self.labels[chosen]
     if self.responses:
       entries |= batches.response_entries(Response.join(self.responses))

@@ -50,7 +50,7 @@ class QueryLog:
     self._pool, self.sizes = pool, list(sizes)
     self.chosen: list[np.ndarray] = []
     if self._path and self._path.exists():
-      self.chosen = self._read()
+      self.chosen = self._read(self._path)
 
   def add(self, chosen: np.ndarray) -> None:
     """Writes a round's choice of positions in the pool down.
@@ -66,17 +66,20 @@ class QueryLog:
     """Reads what another process has chosen meanwhile.
 
     Raises:
-      InputError: The file is damaged or not there.
+      InputError: The file is damaged or not there, or no folder keeps it.
     """
-    self.chosen = self._read()
+    if self._path is None:
+      raise InputError("several processes learn together, and no folder keeps "
+                       "what the main one chooses; give Runtime.folder")
+    self.chosen = self._read(self._path)
 
   def all(self) -> np.ndarray:
     """The positions chosen so far, int64 [n]."""
     return np.concatenate([np.zeros(0, np.int64), *self.chosen])
 
-  def _read(self) -> list[np.ndarray]:
+  def _read(self, path: pathlib.Path) -> list[np.ndarray]:
     try:
-      held = _rounds(self._path)
+      held = _rounds(path)
       every = [position for one in held for position in one]
       whole = ([len(one) for one in held] == self.sizes[:len(held)]
                and all(type(position) is int and 0 <= position < self._pool
