@@ -25,7 +25,7 @@ def test_npz_of_bytes(tmp_path):
   dataset = datasets.load(save(tmp_path, x=x, y=y, other=np.array([{}])))
   np.testing.assert_array_equal(dataset.train.rows, x)
   np.testing.assert_array_equal(dataset.train.labels, y)
-  assert dataset.train.labels.dtype == np.int32
+  assert dataset.train.known_labels.dtype == np.int32
   assert dataset.space.value_range == (0, 255)
   assert dataset.class_names == ("0", "1", "2")
   assert dataset.test is None
@@ -37,6 +37,7 @@ def test_npz_of_floats_with_a_test_set(tmp_path):
       tmp_path, x_train=x, y_train=np.arange(6)[:, np.newaxis] % 3,
       x_test=x[:2], y_test=np.array([1, 4])))
   assert dataset.train.rows.dtype == np.float32
+  assert dataset.test is not None
   np.testing.assert_allclose(dataset.test.rows[..., 0], x[:2], rtol=1e-6)
   assert dataset.space.shape == (5, 4, 1)
   assert dataset.space.value_range == (0, 1)
@@ -53,7 +54,7 @@ def test_npz_is_resized(tmp_path):
   np.testing.assert_allclose(dataset.train.rows[..., 1], 0.75)
 
 
-def with_value(value, dtype=np.float32):
+def with_value(value, dtype: type[np.number] = np.float32):
   x = np.zeros((4, 3, 3, 1), dtype)
   x[2, 1, 1, 0] = value
   return x

@@ -38,6 +38,7 @@ def test_folder_with_a_test_set(tmp_path, held_out):
   make_folder(tmp_path / held_out, {"b": 1, "c": 2})
   dataset = datasets.load(str(tmp_path))
   assert len(dataset.train) == 5
+  assert dataset.test is not None
   np.testing.assert_array_equal(dataset.test.labels, [1, 2, 2])
   assert dataset.num_classes == 3
 

@@ -28,7 +28,8 @@ def test_vectors_come_as_they_are(tmp_path):
 
 def test_a_test_set_of_vectors(tmp_path):
   np.savez(tmp_path / "v.npz", x_train=X, y_train=Y, x_test=X[:6], y_test=Y[:6])
-  assert len(datasets.load(tmp_path / "v.npz").test) == 6
+  dataset = datasets.load(tmp_path / "v.npz")
+  assert dataset.test is not None and len(dataset.test) == 6
 
 
 @pytest.mark.parametrize("x, message", [

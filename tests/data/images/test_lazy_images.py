@@ -14,6 +14,8 @@ from wsl_extraction.data import cache, datasets, lazy_datasets
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.data.images import decode, image_index
 from wsl_extraction.data.images.crops import InceptionCrop
+from wsl_extraction.data.images.image_files import TfdsImages
+from wsl_extraction.data.images.lazy_images import LazyImages
 from wsl_extraction.data.split import Split
 
 SIDE = 32
@@ -44,6 +46,18 @@ def read(root, **options):
   return lazy_datasets.read(str(root), image_size=SIDE, **options)
 
 
+def read_images(root, **options) -> LazyImages:
+  rows = read(root, **options).train.rows
+  assert isinstance(rows, LazyImages)
+  return rows
+
+
+def part_of(images: LazyImages, rows) -> LazyImages:
+  part = images[rows]
+  assert isinstance(part, LazyImages)
+  return part
+
+
 def expected(file, upright):
   return decode.decode(file, 3, SIDE, True, "x", upright)
 
@@ -53,9 +67,9 @@ def test_folder(folder):
   assert dataset.class_names == ("n00000000", "n00000001")
   assert dataset.space.shape == (SIDE, SIDE, 3)
   assert dataset.space.value_range == (0, 255)
-  assert dataset.train.labels.tolist() == [0] * 6 + [1] * 6
-  assert dataset.train.labels.dtype == np.int32
-  assert len(dataset.test) == 4
+  assert dataset.train.known_labels.tolist() == [0] * 6 + [1] * 6
+  assert dataset.train.known_labels.dtype == np.int32
+  assert dataset.test is not None and len(dataset.test) == 4
   files = list(oddities().values())
   order = [*range(0, 12, 2), *range(1, 12, 2)]
   pixels = np.asarray(dataset.train.rows)
@@ -68,8 +82,9 @@ def test_folder(folder):
 def test_prepared_data_set(records):
   dataset = read("imagenet2012", data_dir=str(records))
   assert dataset.class_names == ("ant", "bee", "cat")
-  assert dataset.train.labels.tolist() == [0, 1, 2] * 4
-  assert dataset.test.labels.tolist() == [1] * 4
+  assert dataset.train.known_labels.tolist() == [0, 1, 2] * 4
+  assert dataset.test is not None
+  assert dataset.test.known_labels.tolist() == [1] * 4
   pixels = np.asarray(dataset.train.rows)
   for image, file in zip(pixels, oddities().values(), strict=True):
     np.testing.assert_array_equal(image, expected(file, False))
@@ -78,12 +93,12 @@ def test_prepared_data_set(records):
 
 
 def test_rows_like_those_of_an_array(folder):
-  stored = read(folder).train.rows
+  stored = read_images(folder)
   pixels = np.asarray(stored)
   rows = np.array([3, 1, 1, 11])
   chosen = np.arange(12) % 5 == 0
   for key in (rows, slice(2, 9, 3), chosen, np.array([], int), slice(None)):
-    part = stored[key]
+    part = part_of(stored, key)
     assert part.shape == pixels[key].shape
     assert len(part) == len(pixels[key])
     assert part.ndim == 4 and part.nbytes == pixels[key].nbytes
@@ -97,7 +112,7 @@ def test_rows_like_those_of_an_array(folder):
 
 
 def test_conversion_as_numpy_2_asks_for_it(folder):
-  stored = read(folder).train.rows[:2]
+  stored = read_images(folder)[:2]
   assert np.asarray(stored, np.float32).dtype == np.float32
   with pytest.raises(ValueError, match="allow a copy"):
     np.array(stored, copy=False)
@@ -142,15 +157,16 @@ def test_split(folder):
 
 
 def test_training_view_depends_on_image_seed_and_place_alone(folder):
-  stored = read(folder).train.rows
+  stored = read_images(folder)
   crop, places = InceptionCrop(), np.arange(100, 112)
   whole = stored.cropped(crop, 3, places)
   assert whole.shape == (12, SIDE, SIDE, 3) and whole.dtype == np.uint8
   order = np.random.default_rng(0).permutation(12)
-  shuffled = stored[order].cropped(crop, 3, places[order])
+  shuffled = part_of(stored, order).cropped(crop, 3, places[order])
   np.testing.assert_array_equal(shuffled, whole[order])
   for row in (0, 7):
-    one = stored[row:row + 1].cropped(crop, 3, places[row:row + 1])
+    here = slice(row, row + 1)
+    one = part_of(stored, here).cropped(crop, 3, places[here])
     np.testing.assert_array_equal(one[0], whole[row])
   for other in (stored.cropped(crop, 4, places),
                 stored.cropped(crop, 3, places + 1)):
@@ -159,17 +175,18 @@ def test_training_view_depends_on_image_seed_and_place_alone(folder):
 
 def test_training_view_of_the_whole_image(folder):
   crop = InceptionCrop(area=(1.0, 1.0), ratio=(4 / 3, 4 / 3), flip=False)
-  stored = read(folder).train.rows
+  stored = read_images(folder)
   for row, file in enumerate(list(oddities().values())[::2]):
-    seen = stored[row:row + 1].cropped(crop, 0, np.array([5]))[0]
+    seen = part_of(stored, slice(row, row + 1)).cropped(
+        crop, 0, np.array([5]))[0]
     image = Image.fromarray(decode.decode(file, 3, None, False, "x", True))
     plain = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert np.abs(seen.astype(int) - np.asarray(plain)).max() <= 2
 
 
 def test_copies_for_other_processes_hold_no_open_file(records, folder):
-  for stored in (read("imagenet2012", data_dir=str(records)).train.rows,
-                 read(folder).train.rows):
+  for stored in (read_images("imagenet2012", data_dir=str(records)),
+                 read_images(folder)):
     copied = pickle.loads(pickle.dumps(stored))
     np.testing.assert_array_equal(np.asarray(copied), np.asarray(stored))
     assert copied.keys == stored.keys
@@ -182,10 +199,10 @@ def test_orientation_is_applied_in_folders_only(tmp_path, orientation):
   for label in "ab":
     (tmp_path / "f" / label).mkdir(parents=True)
     (tmp_path / "f" / label / "0.jpg").write_bytes(file)
-  inside = read(tmp_path / "f").train.rows
+  inside = read_images(tmp_path / "f")
   data_dir = prepare(tmp_path / "t", {"train": [(file, 0), (file, 1)]},
                      (-1, -1, 3))
-  stored = read("cifar10", data_dir=str(data_dir)).train.rows
+  stored = read_images("cifar10", data_dir=str(data_dir))
   assert inside.index.sizes[0].tolist() == [80, 60]
   assert stored.index.sizes[0].tolist() == [60, 80]
   np.testing.assert_array_equal(inside[0], expected(file, True))
@@ -206,9 +223,10 @@ def test_inverted_cmyk(tmp_path):
   for label in "ab":
     (tmp_path / label).mkdir()
     (tmp_path / label / "0.JPEG").write_bytes(file)
-  stored = read(tmp_path).train.rows
+  stored = read_images(tmp_path)
   for image in (stored[0],
                 stored.cropped(InceptionCrop(), 0, np.arange(2))[0]):
+    assert isinstance(image, np.ndarray)
     assert np.abs(image.astype(int) - (230, 20, 20)).max() < 12
 
 
@@ -246,7 +264,7 @@ def test_image_cut_in_its_body_is_named_before_it_is_used(folder):
 def test_image_that_is_cut_while_it_is_in_use(folder):
   path = folder / "train" / "n00000001" / "03.JPEG"
   path.write_bytes(jpeg(200, 300))
-  train = read(folder).train.rows
+  train = read_images(folder)
   path.write_bytes(jpeg(200, 300)[:9000])
   with refused(path, "repair or remove it"):
     np.asarray(train)
@@ -352,8 +370,10 @@ def test_several_may_make_the_index_at_once(folder, monkeypatch):
 
 
 def test_index_tells_in_which_order(records):
-  source = read("imagenet2012", data_dir=str(records)).train.rows.source
+  source = read_images("imagenet2012", data_dir=str(records)).source
+  assert isinstance(source, TfdsImages)
   known = image_index.read(source, "again")
+  assert known.labels is not None
   assert known.labels.tolist() == [0, 1, 2] * 4
   assert known.sizes.tolist() == [[60, 80]] * 12
   assert not known.turned.any()
