@@ -15,6 +15,7 @@ from fixtures.gin_files import ROOT, THEOREMS
 from wsl_extraction import cli
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import curves, json_text, text_tables
+from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.theorems.theorem import Hardness, number
 
 # The smallest of each.
@@ -100,7 +101,7 @@ def test_shipped_files_run(name, monkeypatch):
     assert text_tables.markdown(sheet)
   for panels in findings.plots.values():
     assert all(len(curve.points) for panel in panels
-               for curve in panel.curves)
+               for curve in panel.series)
   if name == "gin/theorem1.gin":
     adversarial = [row for row in rows["queries"]
                    if row["oracle"] == "adversarial"]
@@ -158,10 +159,10 @@ def test_refused_in_one_line(words, said, tmp_path):
 
 
 def test_curves_are_drawn_the_same_twice():
-  panel = curves.Panel("a", "x", "y", [
-      curves.Curve("m", [(1, Estimate(1, 0.5, 2)), (2, Estimate(3, 2, 4))]),
-      curves.Curve("t", [(1, Estimate(1, 0, 0)), (2, Estimate(4, 0, 0))],
-                   is_theory=True)], log="y")
+  panel = Panel("y", [
+      Series("m", [(1, Estimate(1, 0.5, 2)), (2, Estimate(3, 2, 4))]),
+      Series("t", [(1, Estimate(1, 0, 0)), (2, Estimate(4, 0, 0))],
+             is_theory=True)], "a", "x", log="y")
   one, two = (dict(curves.drawn("c", "title", [panel, panel]))
               for _ in range(2))
   assert one == two

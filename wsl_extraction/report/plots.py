@@ -14,29 +14,46 @@ from wsl_extraction.evaluation.metrics import Estimate
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
+  from matplotlib.typing import RcKeyType
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """One method: its points with intervals, and the published ones.
+  """Points with intervals, or a line that theory predicts.
 
   Attributes:
     name: For the legend.
-    points: Places on the x axis, and what was measured there.
+    points: Places on the x axis, and what is there.
     paper: Places, and the paper's figures.
+    is_theory: Whether it is drawn as a line without points.
+    look: Series of the same number share colour and marker; None takes the
+      place among the series of the panel.
   """
 
   name: str
   points: Sequence[tuple[float, Estimate]]
-  paper: Sequence[tuple[float, float]]
+  paper: Sequence[tuple[float, float]] = ()
+  is_theory: bool = False
+  look: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """One figure of all methods; `label` names it and its unit."""
+  """Series on the same axes.
+
+  Attributes:
+    label: What the y axis shows, with its unit.
+    series: In the order of the legend.
+    title: A few words above it; for `curves`, as all below.
+    x_label: What the x axis shows, with its unit.
+    log: Which axes are logarithmic: "", "x", "y" or "xy".
+  """
 
   label: str
   series: Sequence[Series]
+  title: str = ""
+  x_label: str = ""
+  log: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +82,25 @@ class Plot:
 
 # Told apart by those who see no red or no green (M. Okabe, K. Ito, "Color
 # Universal Design", 2008), and by the markers when printed in black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
             "#000000")
 # One more than there are colours, so that pairs repeat late.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HOLLOW = "hollow: the paper"
-STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
-          "axes.spines.top": False, "axes.spines.right": False,
-          "pdf.fonttype": 42}
+_STYLE: dict[RcKeyType, Any] = {
+    "font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
+    "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
 
 
 def drawn(plot: Plot) -> Iterator[tuple[str, bytes]]:
   """Draws a plot: plot.png and plot.pdf, the same bytes for the same plot."""
   return rendered("plot", lambda: _figure(plot))
+
+
+def look_of(series: Series, order: int) -> tuple[str, str]:
+  """The colour and the marker of the series in that place of a panel."""
+  look = order if series.look is None else series.look
+  return _COLOURS[look % len(_COLOURS)], _MARKERS[look % len(_MARKERS)]
 
 
 def rendered(name: str, draw: Callable[[], Figure]
@@ -88,7 +111,7 @@ def rendered(name: str, draw: Callable[[], Figure]
   with matplotlib.rc_context():
     # Not what the user's own settings make of it.
     matplotlib.rcdefaults()
-    matplotlib.rcParams.update(STYLE)
+    matplotlib.rcParams.update(_STYLE)
     figure = draw()
     for kind, metadata in (("png", {"Software": None}),
                            ("pdf", {"CreationDate": None, "Producer": None})):
@@ -100,13 +123,16 @@ def rendered(name: str, draw: Callable[[], Figure]
 def _figure(plot: Plot) -> Figure:
   # Not by pyplot, which looks for a display and remembers figures.
   from matplotlib import figure as figures
+  from matplotlib import layout_engine
 
   width = max(7, 1.5 + 4 * len(plot.panels))
   title = textwrap.wrap(plot.title, int(12 * width))
   columns = _legend_columns(plot, width)
   names = len(plot.panels[0].series)
   height = 3.8 + 0.15 * len(title) + 0.2 * math.ceil(names / columns)
-  figure = figures.Figure(figsize=(width, height), layout="constrained")
+  figure = figures.Figure(
+      figsize=(width, height),
+      layout=layout_engine.ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
   axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
   named = [_draw_panel(axis, plot, panel)
            for axis, panel in zip(axes, plot.panels, strict=True)]
@@ -116,7 +142,6 @@ def _figure(plot: Plot) -> Figure:
   is_empty = not any(_drawn(panel) for panel in plot.panels)
   axes[0].set_ylim(*(0, 100) if is_empty else (max(low, -1), min(high, 101)))
   figure.suptitle(_literal("\n".join(title)), fontsize=9)
-  figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
   legend = figure.legend(
       [handle for handle, _ in shown], [str(n) for n in range(len(shown))],
       frameon=False, loc="outside lower center", ncols=columns)
@@ -190,9 +215,7 @@ def _draw_ticks(axis: Axes, plot: Plot, is_empty: bool) -> None:
 
 def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
                  count: int) -> Any:
-  look = {"color": COLOURS[order % len(COLOURS)],
-          "marker": MARKERS[order % len(MARKERS)],
-          "linestyle": "-" if plot.is_joined else "none"}
+  colour, marker = look_of(series, order)
   # Beside one another, so that no interval hides another.
   aside = order - (count - 1) / 2
 
@@ -202,11 +225,12 @@ def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
   means = [estimate.value for _, estimate in series.points]
   halves = [_half(estimate) for _, estimate in series.points]
   drawn_series = axis.errorbar(
-      [moved(x) for x, _ in series.points], means, halves, markersize=5,
-      capsize=3, linewidth=1.2, **look)
+      [moved(x) for x, _ in series.points], means, halves, color=colour,
+      marker=marker, linestyle="-" if plot.is_joined else "none", markersize=5,
+      capsize=3, linewidth=1.2)
   axis.plot([moved(x) for x, _ in series.paper],
-            [value for _, value in series.paper], markersize=8,
-            **{**look, "linestyle": "none"}, markerfacecolor="none")
+            [value for _, value in series.paper], color=colour, marker=marker,
+            linestyle="none", markersize=8, markerfacecolor="none")
   return drawn_series
 
 

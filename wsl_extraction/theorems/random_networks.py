@@ -70,11 +70,11 @@ ACTIVATIONS = (SIGN, RELU)
 
 def predicted(activation: Activation, rho: float, depth: int) -> np.ndarray:
   """The correlations before any layer and after 1..depth: [depth + 1]."""
-  found = [np.float64(rho)]
-  for _ in range(depth):
+  law = np.full(depth + 1, rho, np.float64)
+  for layer in range(depth):
     # A kernel may leave [-1, 1] by rounding.
-    found.append(np.clip(activation.kernel(found[-1]), -1, 1))
-  return np.array(found)
+    law[layer + 1] = np.clip(activation.kernel(law[layer]), -1, 1)
+  return law
 
 
 def inputs_with_correlation(rho: float, dimension: int,
@@ -110,15 +110,15 @@ def correlations(activation: Activation, inputs: np.ndarray, width: int,
     Float64 [depth].
   """
   values = (2 * inputs - 1).astype(np.float32)
-  found = np.zeros(depth)
+  cosines = np.zeros(depth)
   for layer in range(depth):
     weights = rng.standard_normal((values.shape[1], width), np.float32)
     values = activation.apply(values @ weights)
     # Their scale does not matter to the cosine, but may overflow.
     values /= np.sqrt(np.mean(values**2, dtype=np.float64)).astype(np.float32)
     a, b = values.astype(np.float64)
-    found[layer] = a @ b / np.sqrt((a @ a) * (b @ b))
-  return found
+    cosines[layer] = a @ b / np.sqrt((a @ a) * (b @ b))
+  return cosines
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.reveals import Logits
 from wsl_extraction.oracle.spaces import Vectors
-from wsl_extraction.report.curves import Curve, Panel
+from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem import (
@@ -43,8 +43,7 @@ def oracle_of(predict: Any, dimension: int,
               budget: int | None = None) -> Oracle:
   """A needle, or an adversary, behind logits of two classes and a ledger."""
   victim = BareVictim(
-    Vectors(dimension, 0.0, 1.0), 2, {Quantity.LOGITS: predict}
-  )
+      Vectors(dimension, 0.0, 1.0), 2, {Quantity.LOGITS: predict})
   return Oracle(Live(victim, Logits()), budget)
 
 
@@ -78,9 +77,9 @@ def grid_search(oracle: Oracle, locations: np.ndarray, precision: int,
   for start in range(0, last, batch):
     asked = locations[start:min(start + batch, last)]
     points = needle.at_locations(asked, precision, dimension)
-    found = oracle.query(points).logits[:, 1] > 0
-    if found.any():
-      return start + int(np.argmax(found))
+    is_hit = oracle.query(points).logits[:, 1] > 0
+    if is_hit.any():
+      return start + int(np.argmax(is_hit))
   return len(locations) - 1
 
 
@@ -154,7 +153,7 @@ class Theorem1(Theorem):
       spent = []
       for number_ in range(self.needles):
         network = needle.classifier(needle.needle_network(
-            rng.integers(0, p, k), p, k + self.extra))
+            rng.integers(0, p, k).tolist(), p, k + self.extra))
         oracle = oracle_of(network, k + self.extra)
         grid_search(oracle, ordered(order, k, p, number_), p, is_deduced=False)
         spent.append(oracle.ledger.rows)
@@ -183,8 +182,7 @@ class Theorem1(Theorem):
     predict = functools.partial(
         extraction.surrogate.predict, batch_size=4096, verbose=0)
     fidelity = metrics.fidelity(
-      predict(tests), examiner.query(tests).top_classes
-    )
+        predict(tests), examiner.query(tests).top_classes)
     return {"fidelity": [{
         "oracle": kind, "p": p, "k": k, "queries": oracle.ledger.rows,
         "asked_at_needle": int(np.isclose(
@@ -248,12 +246,12 @@ def _panel(rows: Sequence[Mapping[str, Any]], oracle: str, law: str) -> Panel:
   for look, p in enumerate(sorted({row["p"] for row in rows})):
     mine = [row for row in rows
             if row["p"] == p and row["order"] == "shuffled"]
-    curves.append(Curve(f"p = {p}, measured", [
+    curves.append(Series(f"p = {p}, measured", [
         (row["k"], Estimate(row["queries"], *(
             row["queries"] if row[end] is None else row[end]
             for end in ("low", "high")))) for row in mine], look=look))
-    curves.append(Curve(f"p = {p}, {law}", [
+    curves.append(Series(f"p = {p}, {law}", [
         (row["k"], Estimate(row["predicted"], 0, 0)) for row in mine],
         is_theory=True, look=look))
-  return Panel(f"{oracle}, shuffled order", "k, coordinates of the needle",
-               "queries", curves, log="y")
+  return Panel("queries", curves, f"{oracle}, shuffled order",
+               "k, coordinates of the needle", log="y")

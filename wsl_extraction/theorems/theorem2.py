@@ -13,7 +13,7 @@ from wsl_extraction import checks
 from wsl_extraction.equivalence.decide import Different, Equal, decide
 from wsl_extraction.equivalence.domains import Box, Corners, Domain
 from wsl_extraction.evaluation.metrics import Estimate
-from wsl_extraction.report.curves import Curve, Panel
+from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems.subset_sum import (
   SubsetSum,
@@ -159,19 +159,19 @@ class Theorem2(Theorem):
       points = [(row["n"], Estimate(*[row["seconds"]] * 3)) for row in rows
                 if row["domain"] == kind and holds(row)]
       if points:
-        curves.append(Curve(name, points, look=look))
+        curves.append(Series(name, points, look=look))
     proved = [row for row in rows if row["domain"] == kind
               and row["answer"] == "equal"]
     if proved:
       last = max(proved, key=lambda row: row["n"])
-      curves.append(Curve("doubling with n", [
+      curves.append(Series("doubling with n", [
           (row["n"], Estimate(
               last["seconds"] * 2.0**(row["n"] - last["n"]), 0, 0))
           for row in sorted(proved, key=lambda row: row["n"])
           if row["n"] >= last["n"] - 6],
           is_theory=True, look=3))
     where = "{0, 1}^n" if kind == "corners" else "[0, 1]^n"
-    return Panel(f"on {where}", "n, values of the puzzle", "seconds", curves,
+    return Panel("seconds", curves, f"on {where}", "n, values of the puzzle",
                  log="y")
 
 

@@ -22,7 +22,7 @@ from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.reveals import Scores
 from wsl_extraction.oracle.spaces import Vectors
-from wsl_extraction.report.curves import Curve, Panel
+from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import random_networks
 from wsl_extraction.theorems.theorem import (
@@ -93,22 +93,15 @@ class Theorem3(Theorem):
               self._learning, depth, count, seed)
     return parts
 
-  def _correlation(
-    self, activation: random_networks.Activation, rho: float
-  ) -> Rows:
+  def _correlation(self, activation: random_networks.Activation,
+                   rho: float) -> Rows:
     rng = np.random.default_rng([0, round(1e6 * (1 + rho))])
-    measured = np.array(
-      [
+    measured = np.array([
         random_networks.correlations(
-          activation,
-          random_networks.inputs_with_correlation(rho, self.dimension, rng),
-          self.width,
-          self.depth,
-          rng,
-        )
-        for _ in range(self.networks)
-      ]
-    )
+            activation,
+            random_networks.inputs_with_correlation(rho, self.dimension, rng),
+            self.width, self.depth, rng)
+        for _ in range(self.networks)])
     rows, law = [], random_networks.predicted(activation, rho, self.depth)
     for layer in range(self.depth):
       mean = metrics.mean(measured[:, layer])
@@ -177,11 +170,11 @@ class Theorem3(Theorem):
 
 def _means(rows: Sequence[Mapping[str, Any]]
            ) -> dict[tuple[str, int, int], Estimate]:
-  found: dict[tuple[str, int, int], list[float]] = {}
+  fidelities: dict[tuple[str, int, int], list[float]] = {}
   for row in rows:
     key = row["surrogate"], row["depth"], row["samples"]
-    found.setdefault(key, []).append(row["fidelity"])
-  return {key: metrics.mean(found[key]) for key in sorted(found)}
+    fidelities.setdefault(key, []).append(row["fidelity"])
+  return {key: metrics.mean(fidelities[key]) for key in sorted(fidelities)}
 
 
 def _signed(value: float | None) -> str:
@@ -199,30 +192,30 @@ def _correlation_panel(rows: Sequence[Mapping[str, Any]], name: str) -> Panel:
   curves = []
   for look, rho in enumerate(sorted({row["rho"] for row in rows})):
     mine = [row for row in rows if row["rho"] == rho]
-    curves.append(Curve(f"{rho:g} before, measured", [
+    curves.append(Series(f"{rho:g} before, measured", [
         (row["depth"], Estimate(row["measured"], row["low"], row["high"]))
         for row in mine], look=look))
-    curves.append(Curve(f"{rho:g} before, closed form", [
+    curves.append(Series(f"{rho:g} before, closed form", [
         (0, Estimate(rho, 0, 0)), *((row["depth"], Estimate(
             row["predicted"], 0, 0)) for row in mine)],
         is_theory=True, look=look))
   law = "arcsine law" if name == "sign" else "arc-cosine kernel of order 1"
   shown = "ReLU" if name == "relu" else name
-  return Panel(f"{shown}: {law}", "depth, hidden layers",
-               "correlation of two inputs", curves)
+  return Panel("correlation of two inputs", curves, f"{shown}: {law}",
+               "depth, hidden layers")
 
 
 def _fidelity_panel(means: Mapping[tuple[str, int, int], Estimate],
                     surrogate: str) -> Panel:
   counts = sorted({count for _, _, count in means})
-  curves = [Curve(f"{count} samples", [
+  curves = [Series(f"{count} samples", [
       (depth, Estimate(100 * m.value, 100 * m.low, 100 * m.high))
       for (name, depth, of), m in means.items()
       if name == surrogate and of == count], look=look)
       for look, count in enumerate(counts)]
   depths = sorted({depth for _, depth, _ in means})
-  curves.append(Curve("a coin", [(depth, Estimate(50, 0, 0))
-                                 for depth in depths],
-                      is_theory=True, look=6))
-  return Panel(surrogate, "depth of the victim, hidden layers",
-               "fidelity, %", curves)
+  curves.append(Series("a coin", [(depth, Estimate(50, 0, 0))
+                                  for depth in depths],
+                       is_theory=True, look=6))
+  return Panel("fidelity, %", curves, surrogate,
+               "depth of the victim, hidden layers")
