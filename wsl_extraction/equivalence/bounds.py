@@ -93,9 +93,8 @@ class Layers:
   high: tuple[np.ndarray, ...]
 
 
-def affine_range(
-    low: np.ndarray, high: np.ndarray, matrix: np.ndarray, bias: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def affine_range(low: np.ndarray, high: np.ndarray, matrix: np.ndarray,
+                 bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Contains x @ matrix + bias for all x between low and high, [n, m]."""
   positive, negative = np.maximum(matrix, 0), np.minimum(matrix, 0)
   size = np.maximum(np.abs(low), np.abs(high))

@@ -99,7 +99,7 @@ class Tree:
 
   def _bound(self, phases: np.ndarray, bounds: np.ndarray, target: float
              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Closes what can be; gives phases, bounds and scores of the rest."""
+    """Closes what can be; gives phases, bounds and scores of what stays."""
     scores = np.zeros(phases.shape)
     for place, (merit, multipliers) in enumerate(self._pool):
       if place >= _TRIED and merit < 1:
@@ -131,16 +131,17 @@ class Tree:
     """One point of the dual on all regions; the number that it closed last."""
     if not len(phases):
       return phases, bounds, scores, 0
-    found = backward(
+    passed = backward(
         self.pair, self.goal[None], self.constant, self.ranges,
         relaxation.as_layers(phases, self.rows.starts), self.low, self.high,
         multipliers)
-    better = found.bound < bounds
-    bounds = np.where(better, found.bound, bounds)
-    scores = np.where(better[:, None], np.hstack(found.scores), scores)
-    rest = bounds > target
-    self._close(bounds[~rest])
-    return phases[rest], bounds[rest], scores[rest], int((~rest).sum())
+    better = passed.bound < bounds
+    bounds = np.where(better, passed.bound, bounds)
+    scores = np.where(better[:, None], np.hstack(passed.scores), scores)
+    is_open = bounds > target
+    self._close(bounds[~is_open])
+    return (phases[is_open], bounds[is_open], scores[is_open],
+            int((~is_open).sum()))
 
   def _close(self, bounds: np.ndarray) -> None:
     self._closed = max(self._closed, bounds.max(initial=-np.inf))

@@ -93,14 +93,14 @@ def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
   with_linear = any(
       layers.linear.any() or not layers.bias.size for layers in (theirs, ours))
   f, g = (layers.as_chain(box.low, with_linear) for layers in (theirs, ours))
-  largest = max(float(np.abs(one).max(initial=0)) for one in f.weights)
-  found = decide.largest_difference(
-      f, g, box, SECONDS, enough=_ENOUGH * max(largest, 1.0),
+  size = max(float(np.abs(one).max(initial=0)) for one in f.weights)
+  largest = decide.largest_difference(
+      f, g, box, SECONDS, enough=_ENOUGH * max(size, 1.0),
       report=lambda lower, upper: report(
           "proving how far the copy is",
           f"between {lower:.2g} and {upper:.2g}, for {SECONDS:g} s at most"))
-  return Certificate(max(float(found.lower) - slack - more, 0.0),
-                     float(found.upper) + slack + more, found.seconds)
+  return Certificate(max(float(largest.lower) - slack - more, 0.0),
+                     float(largest.upper) + slack + more, largest.seconds)
 
 
 def _folded(layers: _Layers, box: domains.Box,

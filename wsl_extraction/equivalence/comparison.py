@@ -69,7 +69,7 @@ class Comparison:
     domain: Where they are compared.
     clock: Tells when to stop.
     lower: The exact |f - g| at `inputs`.
-    inputs: The best input met, [d].
+    inputs: The best input met, [d]; None before the first.
     upper: For each output, no |f - g| on the domain is above it, [c].
   """
 
@@ -97,7 +97,6 @@ class Comparison:
     matched = matching.matched_bound(self.f, self.g, self.domain)
     if matched is not None:
       self.upper = np.minimum(self.upper, matched)
-    self._rows: relaxation.Rows | None = None
     self.regions = 0
 
   def _passed(self, multipliers: backward.Multipliers) -> np.ndarray:
@@ -107,6 +106,12 @@ class Comparison:
         [None] * len(self.pair.weights), self.domain.low, self.domain.high,
         multipliers).bound for sign in (1.0, -1.0)]
     return np.maximum(*sides)
+
+  @property
+  def best_inputs(self) -> np.ndarray:
+    """The best input met, [d]; there is one after `glance`."""
+    assert self.inputs is not None, "no input was evaluated"
+    return self.inputs
 
   def offer(self, inputs: np.ndarray) -> None:
     """Evaluates an input [d] exactly, and keeps it if it is the best."""
@@ -141,11 +146,11 @@ class Comparison:
     if isinstance(self.domain, Corners):
       self._enumerate(target, stop)
       return
-    self._rows = relaxation.Rows.of(self.pair)
+    rows = relaxation.Rows.of(self.pair)
     self._ranges = relaxation.propagated(
-        self.pair, self._rows, self._ranges, self.domain.low,
+        self.pair, rows, self._ranges, self.domain.low,
         self.domain.high, lambda: self.clock.left <= 0)
-    trees = {(output, sign): self._tree(output, sign)
+    trees = {(output, sign): self._tree(rows, output, sign)
              for output in np.argsort(-self.upper) for sign in (1.0, -1.0)}
     # Each gets its share of the time, then the unfinished ones what is left.
     for turn in range(2):
@@ -161,9 +166,9 @@ class Comparison:
         self.upper[output] = min(self.upper[output], max(
             trees[output, sign].upper for sign in (1.0, -1.0)))
 
-  def _tree(self, output: int, sign: float) -> Tree:
+  def _tree(self, rows: relaxation.Rows, output: int, sign: float) -> Tree:
     tree = Tree(
-        self.pair, self._rows, self._ranges, self.domain.low,
+        self.pair, rows, self._ranges, self.domain.low,
         self.domain.high, sign * self.pair.readout[:, output],
         float(sign * self.pair.offset[output]
               + self.pair.offset_error[output]))
@@ -179,7 +184,7 @@ class Comparison:
       left = until - self.clock.seconds
       if not tree.is_done and left > 0 and self.lower <= stop:
         claim = milp.maximise(
-            self.pair, self._rows, self._ranges, self.domain, tree.goal,
+            self.pair, tree.rows, self._ranges, self.domain, tree.goal,
             tree.constant, left / 3)
         if claim.inputs is not None:
           tree.offer(claim.inputs)

@@ -123,10 +123,10 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
     else:
       known.prove(lambda _: float(tolerance), float(tolerance))
   if known.lower > tolerance:
-    return Different(known.inputs, known.lower, clock.seconds)
+    return Different(known.best_inputs, known.lower, clock.seconds)
   if known.upper.max() <= tolerance:
     return Equal(float(known.upper.max()), clock.seconds)
-  return Undecided(known.inputs, known.lower, float(known.upper.max()),
+  return Undecided(known.best_inputs, known.lower, float(known.upper.max()),
                    clock.seconds)
 
 
@@ -165,5 +165,5 @@ def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
     known.climb(seed)
   if known.upper.max() > good_enough(float(known.lower)):
     known.prove(good_enough, math.inf)
-  return Largest(known.inputs, known.lower, float(known.upper.max()),
+  return Largest(known.best_inputs, known.lower, float(known.upper.max()),
                  clock.seconds)

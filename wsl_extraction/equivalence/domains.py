@@ -11,7 +11,7 @@ from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Box:
   """All real inputs between two corners.
 
@@ -20,12 +20,18 @@ class Box:
     high: The largest, [d].
   """
 
-  low: ArrayLike
-  high: ArrayLike
+  low: np.ndarray
+  high: np.ndarray
 
-  def __post_init__(self):
+  def __init__(self, low: ArrayLike, high: ArrayLike):
+    """Takes two corners: lists of d numbers, or numbers for d = 1.
+
+    Raises:
+      InputError: Their shapes differ, a bound is not finite, or a range is
+        empty.
+    """
     low, high = (np.atleast_1d(np.asarray(side, np.float64))
-                 for side in (self.low, self.high))
+                 for side in (low, high))
     if low.ndim != 1 or low.shape != high.shape:
       raise InputError(f"a box has corners of shape {list(low.shape)} and "
                        f"{list(high.shape)}; give two lists of d numbers")

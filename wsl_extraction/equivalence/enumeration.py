@@ -39,7 +39,7 @@ class Enumeration:
     self._blocks = 1 << (len(size) - self._free)
     self._table = _bits(np.arange(1 << self._free), self._free)
     # What the free inputs give to the first layer, the same in all blocks.
-    self._given = self._table @ pair.weights[0][self._order[-self._free:]]
+    self._free_sums = self._table @ pair.weights[0][self._order[-self._free:]]
     self.value, self.inputs, self.corners = -np.inf, None, 0
     self.upper = np.inf
 
@@ -87,7 +87,7 @@ class Enumeration:
     """Evaluates a block; gives a bound on what is in it."""
     pair, fixed = self._pair, self._order[:len(prefix)]
     values = np.maximum(
-        self._given + (prefix @ pair.weights[0][fixed] + pair.biases[0]), 0)
+        self._free_sums + (prefix @ pair.weights[0][fixed] + pair.biases[0]), 0)
     for matrix, bias in zip(pair.weights[1:], pair.biases[1:], strict=True):
       values = np.maximum(values @ matrix + bias, 0)
     values = np.abs(values @ pair.readout + pair.offset)

@@ -92,11 +92,11 @@ def maximise(pair: Pair, rows: Rows, ranges: Layers, domain: Domain,
 
 def _claim(result: optimize.OptimizeResult, domain: Domain,
            constant: float) -> Claim:
-  found = None
+  inputs = None
   if result.x is not None:
-    found = np.clip(result.x[:domain.dimension], domain.low, domain.high)
+    inputs = np.clip(result.x[:domain.dimension], domain.low, domain.high)
     if isinstance(domain, Corners):
-      found = np.round(found)
+      inputs = np.round(inputs)
   bound = getattr(result, "mip_dual_bound", None)
-  return Claim(found, np.inf if bound is None else constant - bound,
+  return Claim(inputs, np.inf if bound is None else constant - bound,
                result.status == 0)

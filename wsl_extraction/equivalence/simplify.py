@@ -50,7 +50,7 @@ def _read_only(pair: Pair) -> Pair:
   weights = [matrix.copy() for matrix in pair.weights]
   biases, above = list(pair.biases), [*weights[1:], pair.readout]
   for layer in reversed(range(len(weights))):
-    read = above[layer].any(axis=1)
+    read = np.count_nonzero(above[layer], axis=1) > 0
     if not read.any():
       read[0] = True
       incoming = above[layer - 1] if layer else weights[0]
