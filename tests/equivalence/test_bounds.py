@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from fixtures.relu_networks import moved, network, shuffled
+from fixtures.relu_networks import by_hand, moved, network, shuffled
 from wsl_extraction.equivalence import (
   backward,
   bounds,
@@ -43,7 +43,7 @@ def exact_layers(pair, row):
     z = ReluNetwork([matrix], [bias]).exact(values) if not found else (
         exactly(values, matrix, bias))
     found.append(z[0])
-    values = np.where(z > 0, z, fractions.Fraction(0))
+    values = np.where(z > 0, z, 0)
   return found
 
 
@@ -102,8 +102,8 @@ def test_any_multipliers_bound_every_point_of_their_region(seed):
 
 def test_tight_where_nothing_is_undecided():
   # 3 x + 1 >= 1 on [0, 1]; the largest of 2 (3 x + 1) - 5 is 3, at 1.
-  f = ReluNetwork([[[3.0]], [[2.0]]], [[1.0], [-5.0]])
-  zero = ReluNetwork([[[0.0]], [[0.0]]], [[0.0], [0.0]])
+  f = by_hand([[[3.0]], [[2.0]]], [[1.0], [-5.0]])
+  zero = by_hand([[[0.0]], [[0.0]]], [[0.0], [0.0]])
   pair = bounds.Pair.of(f, zero)
   low, high = np.zeros(1), np.ones(1)
   ranges = backward.tightened(pair, low, high)
@@ -143,6 +143,7 @@ def test_duals_of_the_program_give_its_value(seed):
   solved = relaxation.solve(
       relaxation.Rows.of(pair), pair.readout[:, 0], ranges,
       np.zeros(12, np.int8), low, high)
+  assert solved is not None
   bound = backward.backward(
       pair, pair.readout.T, pair.offset, ranges, [None], low, high,
       solved.multipliers).bound[0]
@@ -203,6 +204,7 @@ def test_matched_bound_holds(seed, noise):
             if (f(np.full((1, f.dimension), 0.5)) != 0).any() and all(
                 (z > 0).any() for z in _activities(f)) else f):
     bound = matching.matched_bound(f, g, box)
+    assert bound is not None
     points = np.vstack([box.sample(8, rng), box.low, box.high])
     apart = abs(f.exact(points) - g.exact(points)).max(axis=0)
     assert (apart <= bound).all()
@@ -215,14 +217,15 @@ def test_matched_bound_pays_for_scales_that_round():
   rng, tried = np.random.default_rng(0), 0
   while tried < 20:
     a, b, scale = rng.uniform(1, 2, 3)
-    f = ReluNetwork([[[a]], [[b]]], [[0.0], [0.0]])
-    g = ReluNetwork([[[a * scale]], [[b / scale]]], [[0.0], [0.0]])
+    f = by_hand([[[a]], [[b]]], [[0.0], [0.0]])
+    g = by_hand([[[a * scale]], [[b / scale]]], [[0.0], [0.0]])
     ratio = a * scale / a
     if ratio * a != a * scale or ratio * (b / scale) != b:
       continue
     tried += 1
     apart = abs(f.exact([[1.0]]) - g.exact([[1.0]]))[0, 0]
-    assert apart <= matching.matched_bound(f, g, Box.unit(1))[0] <= 1e-14
+    bound = matching.matched_bound(f, g, Box.unit(1))
+    assert bound is not None and apart <= bound[0] <= 1e-14
 
 
 def _activities(f):
@@ -275,8 +278,8 @@ def test_copies_leave_nothing():
 
 
 def test_sums_that_round_are_not_joined():
-  f = ReluNetwork([[[1.0]], [[1.0]]], [[0.0], [0.0]])
-  g = ReluNetwork([[[1.0]], [[2.0**-60]]], [[0.0], [0.0]])
+  f = by_hand([[[1.0]], [[1.0]]], [[0.0], [0.0]])
+  g = by_hand([[[1.0]], [[2.0**-60]]], [[0.0], [0.0]])
   pair = simplify.simplified(bounds.Pair.of(f, g))
   assert pair.sizes == [2]
   assert dataclasses.is_dataclass(pair)

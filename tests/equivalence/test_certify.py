@@ -21,7 +21,8 @@ def weights(seed=0):
           rng.standard_normal((H, C)), rng.standard_normal(C)]
 
 
-def logits(x, hidden, bias, outer, constant, linear=0.0):
+def logits(x, hidden, bias, outer, constant,
+           linear: np.ndarray | float = 0.0):
   return np.maximum(x @ hidden + bias, 0) @ outer + constant + (
       x @ linear if np.ndim(linear) else 0.0)
 
@@ -64,8 +65,9 @@ def test_a_moved_weight_lies_between_the_bounds(
   copy = exchanged(made)
   copy[0][3, 2] += 0.01
   proof = proved(made, copy, value_range, centred=centred)
-  x = np.random.default_rng(1).uniform(*value_range, (100_000, D))
-  corners = np.where(x > np.mean(value_range), value_range[1], value_range[0])
+  low, high = value_range
+  x = np.random.default_rng(1).uniform(low, high, (100_000, D))
+  corners = np.where(x > np.mean(value_range), high, low)
   best = 0.0
   for inputs in (x, corners):
     apart = logits(inputs, *made) - logits(inputs, *copy)

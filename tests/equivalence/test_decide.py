@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fractions
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.relu_networks import moved, network, shuffled
+from fixtures.relu_networks import by_hand, moved, network, shuffled
 from wsl_extraction.equivalence import backward, bounds, milp, relaxation
 from wsl_extraction.equivalence.decide import (
   Different,
@@ -132,13 +133,12 @@ def test_dense_grid_finds_nothing_above(rng):
 
 def test_equal_by_another_road(rng):
   """|x| in two ways, which no pairing of units shows."""
-  f = ReluNetwork([[[1, -1]], [[1], [1]]], [[0, 0], [0]])
-  g = ReluNetwork([[[1, 2, -4]], [[-1], [1], [0.25]]],
-                  [[0, 0, 0], [0]])
+  f = by_hand([[[1, -1]], [[1], [1]]], [[0, 0], [0]])
+  g = by_hand([[[1, 2, -4]], [[-1], [1], [0.25]]], [[0, 0, 0], [0]])
   answer = decide(f, g, Box([-3], [2]), 1e-9, 20)
   assert isinstance(answer, Equal)
   assert answer.bound <= 1e-9
-  g = ReluNetwork([[[1, 2, -4]], [[-1], [1], [0.25]]], [[0, 0, 0], [1e-6]])
+  g = by_hand([[[1, 2, -4]], [[-1], [1], [0.25]]], [[0, 0, 0], [1e-6]])
   assert isinstance(decide(f, g, Box([-3], [2]), 1e-9, 20), Different)
 
 
@@ -168,8 +168,8 @@ def test_corners_by_trial(seed, d):
 
 def test_corners_where_float64_sees_nothing():
   # |1e16 x + 1| - |1e16 x| - |1 - x| is x; float64 loses the 1 beside 1e16.
-  f = ReluNetwork([[[1e16, 1e16]], [[1], [-1]]], [[1, 0], [0]])
-  g = ReluNetwork([[[-1]], [[1]]], [[1], [0]])
+  f = by_hand([[[1e16, 1e16]], [[1], [-1]]], [[1, 0], [0]])
+  g = by_hand([[[-1]], [[1]]], [[1], [0]])
   assert not (f([[0], [1]]) - g([[0], [1]])).any()
   found = largest_difference(f, g, Corners(1), 5)
   assert found.upper >= 1
@@ -203,13 +203,18 @@ def test_undecided_tells_what_is_known(rng):
 
 
 def test_tolerance_is_compared_exactly():
-  f = ReluNetwork([[[1.0]]], [[0.0]])
-  g = ReluNetwork([[[1.0]]], [[2.0**-60]])
+  f = by_hand([[[1.0]]], [[0.0]])
+  g = by_hand([[[1.0]]], [[2.0**-60]])
   # Different from 0 by 2^-60 everywhere, which float64 loses beside x.
   answer = decide(f, g, Box([0.5], [1]), 0.0)
   assert isinstance(answer, Different)
   assert answer.difference == fractions.Fraction(1, 2**60)
   assert isinstance(decide(f, g, Box([0.5], [1]), 2.0**-59), Equal)
+
+
+# Not of their types, as callers may be.
+NO_DOMAIN: Any = "cube"
+NO_NETWORK: Any = None
 
 
 def make(d=2, c=1):
@@ -221,8 +226,8 @@ def make(d=2, c=1):
     (lambda: decide(make(2), make(3), Box.unit(2)), "2 and 3 inputs"),
     (lambda: decide(make(), make(c=2), Box.unit(2)), "1 and 2 outputs"),
     (lambda: decide(make(), make(), Box.unit(3)), "the domain has 3"),
-    (lambda: decide(make(), make(), "cube"), "the domain is 'cube'"),
-    (lambda: decide(make(), None, Box.unit(2)), "None is no ReluNetwork"),
+    (lambda: decide(make(), make(), NO_DOMAIN), "the domain is 'cube'"),
+    (lambda: decide(make(), NO_NETWORK, Box.unit(2)), "None is no ReluNetwork"),
     (lambda: decide(make(), make(), Box.unit(2), time_limit=0),
      "time_limit is 0"),
     (lambda: decide(make(), make(), Box.unit(2), time_limit=math.nan),

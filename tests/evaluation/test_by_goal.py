@@ -7,6 +7,7 @@ import pytest
 
 from fixtures import oracles
 from wsl_extraction.data.examples import Examples
+from wsl_extraction.equivalence.certify import Certificate
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import by_goal, metrics
 from wsl_extraction.networks.relu_network import ReluNetwork
@@ -37,7 +38,9 @@ class Table:
 
 def examples(count, labels=None):
   rows = np.arange(count, dtype=np.float64)[:, None]
-  return Examples(rows, labels if labels is None else np.int32(labels))
+  if labels is not None:
+    labels = np.asarray(labels, np.int32)
+  return Examples(rows, labels)
 
 
 def examiner(victim, store=None):
@@ -125,12 +128,18 @@ def certificate(victim, copy, space=None, centred=False):
       lambda stage, words: None)
 
 
+def proved(*networks, **options) -> Certificate:
+  proof = certificate(*networks, **options)
+  assert proof is not None
+  return proof
+
+
 def test_a_difference_is_bounded_over_the_range_of_the_inputs():
   double = ReluNetwork(
       [np.eye(2), np.array([[2.0, 0.0], [2.0, 0.0]])], [np.zeros(2)] * 2)
   for high in (1.0, 4.0):
     # x + y is largest at the corner (high, high).
-    proof = certificate(network(), double, Vectors(2, 0.0, high))
+    proof = proved(network(), double, space=Vectors(2, 0.0, high))
     assert proof.lower == pytest.approx(2 * high)
     assert proof.upper == pytest.approx(2 * high)
 
@@ -138,8 +147,8 @@ def test_a_difference_is_bounded_over_the_range_of_the_inputs():
 def test_scores_leave_a_common_shift_open():
   both = ReluNetwork(
       network().weights, [np.zeros(2), np.array([0.5, 0.5])])
-  assert certificate(network(), both).lower == pytest.approx(0.5)
-  assert certificate(network(), both, centred=True).upper < 1e-9
+  assert proved(network(), both).lower == pytest.approx(0.5)
+  assert proved(network(), both, centred=True).upper < 1e-9
 
 
 @pytest.mark.parametrize(("victim", "copy"), [

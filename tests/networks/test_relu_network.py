@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import preprocessing
 
-from fixtures.relu_networks import network
+from fixtures.relu_networks import by_hand, network
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
@@ -59,11 +59,11 @@ def test_exact_is_exact(data, end):
 
 
 def test_float64_by_hand():
-  net = ReluNetwork([[[1, -1], [2, 0]], [[1], [10]]], [[0, 1], [-3]])
+  net = by_hand([[[1, -1], [2, 0]], [[1], [10]]], [[0, 1], [-3]])
   # ReLU(1 + 4, -1 + 1) = (5, 0); 5 - 3 = 2. ReLU(-3, 4) = (0, 4); 40 - 3.
   assert net([[1, 2], [-3, 0]]).tolist() == [[2], [37]]
   assert (net.dimension, net.outputs, net.hidden) == (2, 1, (2,))
-  bypassed = ReluNetwork(net.weights, net.biases, linear=[[1], [0.5]])
+  bypassed = by_hand(net.weights, net.biases, linear=[[1], [0.5]])
   assert bypassed([[1, 2], [-3, 0]]).tolist() == [[2 + 2], [37 - 3]]
 
 

@@ -1,5 +1,7 @@
 """Tests of ResNet and ResNeXt: against keras.applications, torch, by hand."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -151,9 +153,9 @@ def test_split_groups_are_groups(groups, strides):
 
 
 def test_a_network_with_split_groups_is_the_same():
-  sizes = dict(depth=14, groups=4, width_per_group=16, width=16)
-  split = randomised(resnext((32, 32, 3), 5, **sizes))
-  plain = resnext((32, 32, 3), 5, split_groups=False, **sizes)
+  small = functools.partial(resnext, (32, 32, 3), 5, depth=14, groups=4,
+                            width_per_group=16, width=16)
+  split, plain = randomised(small()), small(split_groups=False)
   plain.set_weights(split.get_weights())
   kinds = [type(network.get_layer("conv3_block1_2_conv"))
            for network in (split, plain)]

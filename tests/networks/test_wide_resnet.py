@@ -1,5 +1,6 @@
 """Tests of wide_resnet: against jax.lax, against torch, and by hand."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from fixtures.source_tree import ROOT
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.wide_resnet import wide_resnet
 
-SMALL = dict(input_shape=(8, 8, 3), num_classes=4, depth=10, width=1)
+small = functools.partial(
+    wide_resnet, input_shape=(8, 8, 3), num_classes=4, depth=10, width=1)
 
 
 def images_of(shape, seed=0):
@@ -160,8 +162,10 @@ def test_parameters(channels, classes, depth, width):
 
 def test_parameters_of_the_docstring():
   assert parameters(3, 10, 28, 2) == (1_469_642, 3_616)
+  text = wide_resnet.__doc__
+  assert text
   for count in parameters(3, 10, 28, 2):
-    assert f"{count:,}" in wide_resnet.__doc__
+    assert f"{count:,}" in text
 
 
 def test_shapes_of_wrn_28_2():
@@ -201,10 +205,10 @@ def test_initial_weights():
 
 def test_batch_norm_momentum_and_epsilon():
   norms = {
-      momentum: [layer for layer in wide_resnet(
-          **SMALL, **options).layers if layer.name.endswith("_bn")]
-      for momentum, options in (
-          (0.999, {}), (0.9, dict(batch_norm_momentum=0.9)))}
+      momentum: [layer for layer in network.layers
+                 if layer.name.endswith("_bn")]
+      for momentum, network in (
+          (0.999, small()), (0.9, small(batch_norm_momentum=0.9)))}
   for momentum, found in norms.items():
     assert len(found) == 7
     assert {layer.momentum for layer in found} == {momentum}
@@ -213,7 +217,7 @@ def test_batch_norm_momentum_and_epsilon():
 
 def test_a_seed_decides_the_weights():
   def weights(seed):
-    return wide_resnet(**{**SMALL, "depth": 16}, seed=seed).get_weights()
+    return small(depth=16, seed=seed).get_weights()
 
   first = weights(4)
   keras.layers.Dense(3).build((None, 5))  # Draws from the global stream.
@@ -228,7 +232,7 @@ def test_a_seed_decides_the_weights():
 
 @pytest.mark.parametrize("low, high", [(0, 255), (0, 1), (-3, 5)])
 def test_value_range_is_centred(low, high):
-  network = wide_resnet(**SMALL, value_range=(low, high))
+  network = small(value_range=(low, high))
   images = np.linspace(low, high, 192).reshape(1, 8, 8, 3).astype("float32")
   centred = network.get_layer("rescaling")(images)
   np.testing.assert_allclose(ops.convert_to_numpy(centred).ravel(),
@@ -236,7 +240,7 @@ def test_value_range_is_centred(low, high):
 
 
 def test_saves_and_loads_in_safe_mode(tmp_path):
-  network = randomised(wide_resnet(**SMALL, seed=2**31))
+  network = randomised(small(seed=2**31))
   network.save(tmp_path / "network.keras")
   again = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
   images = images_of((3, 8, 8, 3))
@@ -262,7 +266,7 @@ def test_a_saved_network_keeps_its_precision(tmp_path):
   for policy in ("mixed_bfloat16", "float32"):
     keras.config.set_dtype_policy(policy)
     try:
-      network = randomised(wide_resnet(**SMALL))
+      network = randomised(small())
     finally:
       keras.config.set_dtype_policy(before)
     compute = policy.removeprefix("mixed_")
@@ -303,6 +307,6 @@ def test_impossible_depth_names_the_nearest(depth, nearest):
 ])
 def test_impossible_arguments_are_refused(arguments, named):
   with pytest.raises(InputError, match=named) as caught:
-    wide_resnet(**{**SMALL, **arguments})
+    small(**arguments)
   assert "wide_resnet: " in str(caught.value)
   assert "\n" not in str(caught.value)
