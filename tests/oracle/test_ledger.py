@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_a_number_means_rows_and_numpy_integers_are_numbers():
   assert Budget.of(np.int64(5)) == Budget(rows=5)
   assert Budget.of(None) == Budget()
   assert str(Budget(rows=5, traces=2)) == "5 rows, 2 traces"
-  assert Ledger(np.int32(3)).left() == 3
+  three: Any = np.int32(3)
+  assert Ledger(three).left() == 3
 
 
 def test_meters_of_their_own():

@@ -44,7 +44,7 @@ def test_log16_keeps_the_order(scores):
 
 def test_log16_at_its_ends():
   np.testing.assert_array_equal(
-      kept(np.float32([0, 1, -1e-7, 1 + 1e-6]))[0], [0, 1, 0, 1])
+      kept(np.array([0, 1, -1e-7, 1 + 1e-6], np.float32))[0], [0, 1, 0, 1])
   least = np.exp(-(2**16 - 2) / 2048)
   np.testing.assert_allclose(kept([1e-14, 1e-30, 5e-324])[0], least, rtol=1e-6)
 

@@ -310,7 +310,7 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path):
 def old_file(path, **header):
   """A store of format 1: three rows of logits, charged without keys."""
   keys = row_keys(rows(1, 2, 3))
-  values = np.float32([[1, 2], [3, 4], [5, 6]])
+  values = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
   with contextlib.closing(sqlite3.connect(path)) as database, database:
     database.execute("CREATE TABLE header (name TEXT PRIMARY KEY, value)")
     database.execute("CREATE TABLE charges (batch INTEGER PRIMARY KEY, "

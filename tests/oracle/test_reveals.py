@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +113,9 @@ def test_what_is_not_revealed_is_refused():
 def test_gradients_beside_values():
   jacobian = np.arange(24.0).reshape(2, 4, 3)
   victim = oracles.victim(lambda x: LOGITS[:len(x)], 4, 3)
-  victim.quantities[Quantity.LOGIT_GRADIENTS] = lambda x: jacobian[:len(x)]
+  victim = dataclasses.replace(victim, quantities={
+      **victim.quantities,
+      Quantity.LOGIT_GRADIENTS: lambda x: jacobian[:len(x)]})
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.oracle.responders import Live
 
@@ -146,12 +150,17 @@ def test_reveals_that_the_victim_cannot_give(reveal, quantity, message):
     ask(reveal, quantity=quantity)
 
 
+# Not of their types, as callers may be.
+WORD: Any = "3"
+LOGITS_WORD: Any = "logits"
+
+
 @pytest.mark.parametrize("make, message", [
     (lambda: TopK(0), "TopK.k is 0"),
-    (lambda: TopK("3"), "TopK.k is '3'"),
+    (lambda: TopK(WORD), "TopK.k is '3'"),
     (lambda: TopK(True), "TopK.k is True"),
     (lambda: Gradients("weights"), "Gradients.of is 'weights'; choose one of"),
-    (lambda: Both(Scores(), "logits"), "Both.second is 'logits'"),
+    (lambda: Both(Scores(), LOGITS_WORD), "Both.second is 'logits'"),
 ])
 def test_reveals_that_cannot_be(make, message):
   with pytest.raises(InputError, match=message):
@@ -159,5 +168,7 @@ def test_reveals_that_cannot_be(make, message):
 
 
 def test_numpy_integers_are_integers():
-  assert TopK(np.int64(3)) == TopK(3)
-  assert str(TopK(np.uint8(3))) == "top_k:3"
+  three: Any
+  for three in (np.int64(3), np.uint8(3)):
+    assert TopK(three) == TopK(3)
+    assert str(TopK(three)) == "top_k:3"

@@ -66,6 +66,7 @@ def process(path, remote=False, wait=0.0):
 
 
 def start(running):
+  assert running.stdin and running.stdout
   assert running.stdout.readline() == "ready\n"
   running.stdin.write("\n")
   running.stdin.flush()
@@ -79,6 +80,7 @@ def asked(path):
 def test_a_second_process_is_refused_and_spends_nothing(tmp_path):
   path = tmp_path / "s"
   with process(path) as first:
+    assert first.stdin and first.stdout
     assert first.stdout.readline() == "ready\n"
     with process(path) as second:
       _, text = second.communicate(timeout=60)

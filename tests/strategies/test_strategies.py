@@ -39,7 +39,8 @@ properties = hypothesis.settings(max_examples=30, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def surrogate(m=M, seed=0, classes=CLASSES, kind=np.float32):
+def surrogate(m=M, seed=0, classes=CLASSES,
+              kind: type[np.floating] = np.float32):
   rng = np.random.default_rng(seed)
   return (rng.dirichlet(np.ones(classes), m).astype(kind),
           rng.standard_normal((m, FEATURES)).astype(kind))

@@ -154,7 +154,7 @@ def test_random_needles_cost_half_on_average():
     spent = []
     for seed in range(200):
       oracle = oracle_of(needle.classifier(
-          needle.needle_network(rng.integers(0, p, k), p, k)), k)
+          needle.needle_network(rng.integers(0, p, k).tolist(), p, k)), k)
       grid_search(oracle, ordered(order, k, p, seed), p, is_deduced=False)
       spent.append(oracle.ledger.rows)
     mean = metrics.mean(spent)

@@ -47,8 +47,8 @@ def test_closed_forms(rho):
 
 
 def test_known_values():
-  assert random_networks.after_sign(0.5) == pytest.approx(1 / 3)
-  assert random_networks.after_relu(0.0) == pytest.approx(1 / np.pi)
+  assert random_networks.after_sign(np.array(0.5)) == pytest.approx(1 / 3)
+  assert random_networks.after_relu(np.array(0.0)) == pytest.approx(1 / np.pi)
   assert predicted(RELU, 1.0, 3).tolist() == [1, 1, 1, 1]
   np.testing.assert_allclose(predicted(SIGN, 1.0, 3), [1, 1, 1, 1])
   shrunk = predicted(SIGN, 1e-3, 4)
@@ -96,8 +96,9 @@ def test_one_layer_by_hand():
   net = RandomNetwork(
       SIGN, [np.array([[1.0, -1.0], [0.5, 1.0]])], np.array([2.0, 1.0]), 0.0)
   # Inputs become (1, -1), (-1, -1): sums (0.5, -2), (-1.5, 0).
-  assert net.heights([[1, 0], [0, 0]]).tolist() == [1, -1]
-  assert net([[1, 0], [0, 0]]).tolist() == [1, 0]
+  rows = np.array([[1, 0], [0, 0]])
+  assert net.heights(rows).tolist() == [1, -1]
+  assert net(rows).tolist() == [1, 0]
 
 
 def test_bad_input():
