@@ -26,8 +26,8 @@ def first_difference(old: str, new: str) -> tuple[str, str, str] | None:
 
 def version(config: str) -> str | None:
   """The version in the first line, "# wsl_extraction 1.2.3", if it is there."""
-  found = re.match(r"# wsl_extraction (\S+)\n", config)
-  return found[1] if found else None
+  line = re.match(r"# wsl_extraction (\S+)\n", config)
+  return line[1] if line else None
 
 
 def _bindings(config: str) -> dict[str, str]:

@@ -77,6 +77,6 @@ def _moved(reason: str, place: str) -> tuple[str, str] | None:
 
 def _setting(binding: str) -> tuple[str, str] | None:
   for old, new in _SETTINGS.items():
-    if found := re.search(rf"\b{old}", binding):
-      return ".".join(re.findall(r"\w+", found[0])[:2]), found.expand(new)
+    if match := re.search(rf"\b{old}", binding):
+      return ".".join(re.findall(r"\w+", match[0])[:2]), match.expand(new)
   return None

@@ -68,10 +68,11 @@ def _backend(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                "pip install 'jax[cuda12]' or 'tensorflow[and-cuda]'")
 
 
-def _devices(found: Sequence[Mapping[str, Any]]) -> str:
+def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
   """Equal ones are counted."""
   kinds = collections.Counter(
-      (one["name"].split(":")[0], one["kind"], one["memory"]) for one in found)
+      (one["name"].split(":")[0], one["kind"], one["memory"])
+      for one in devices)
   texts = []
   for (name, kind, memory), count in kinds.items():
     what = name if kind == name else f"{name} ({kind})"

@@ -57,8 +57,7 @@ def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("attack", _said(result.get("attack"))),
       ("reveal", reveal),
       ("status", _said(result.get("status"))),
-      ("queries", _queries(result)),
-  ]
+      ("queries", _queries(result))]
   meters = {name: count for name, count in (result.get("meters") or {}).items()
             if count and name != "rows"}
   if meters:
@@ -97,14 +96,14 @@ def _proved(proof: Mapping[str, float] | None) -> list[tuple[str, str]]:
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-  data, victim = result["dataset"], result["victim"]
+  dataset, victim = result["dataset"], result["victim"]
   if result.get("attacked", victim) != victim:
     victim += f", another than the one attacked, {result['attacked']}"
   return [
       ("surrogate", result["surrogate_file"]),
-      ("data set", f"{data['name']}, {data['test']} examples to test on"),
-      ("victim", victim),
-  ]
+      ("data set",
+       f"{dataset['name']}, {dataset['test']} examples to test on"),
+      ("victim", victim)]
 
 
 def _said(value: Any) -> str:

@@ -120,8 +120,8 @@ class Grid:
   @functools.cached_property
   def pairs(self) -> tuple[tuple[str, Cell, Cell], ...]:
     """The comparisons: a name, the cell, and the cell to subtract."""
-    return tuple(pair for given in self.comparisons
-                 for pair in self._compared(given))
+    return tuple(pair for comparison in self.comparisons
+                 for pair in self._compared(comparison))
 
   def _cell(self, row: str, column: str) -> Cell:
     settings = GinSettings.parse("Grid.settings", self.settings)
@@ -139,25 +139,25 @@ class Grid:
                        "one in its row, its column or Grid.settings")
     return Cell(row, column, settings, f"{grid_runs.folder_name(row)}/{place}")
 
-  def _compared(self, given: Any) -> list[tuple[str, Cell, Cell]]:
-    if isinstance(given, str) or not isinstance(given, Sequence) or (
-        len(given) != 2 or given[0] == given[1]):
-      raise InputError(f"Grid.comparisons has {given!r}; give a pair of two "
-                       "rows, two columns, or two pairs (row, column)")
-    first, second = given
-    if set(given) <= set(self.rows):
-      found = [(f"{first} minus {second}, {column}", (first, column),
-                (second, column)) for column in self.headings]
-    elif set(given) <= set(self.headings):
-      found = [(f"{row}: {first} minus {second}", (row, first), (row, second))
-               for row in self.rows]
+  def _compared(self, comparison: Any) -> list[tuple[str, Cell, Cell]]:
+    if isinstance(comparison, str) or not isinstance(comparison, Sequence) or (
+        len(comparison) != 2 or comparison[0] == comparison[1]):
+      raise InputError(f"Grid.comparisons has {comparison!r}; give a pair of "
+                       "two rows, two columns, or two pairs (row, column)")
+    first, second = comparison
+    if set(comparison) <= set(self.rows):
+      places = [(f"{first} minus {second}, {column}", (first, column),
+                 (second, column)) for column in self.headings]
+    elif set(comparison) <= set(self.headings):
+      places = [(f"{row}: {first} minus {second}", (row, first), (row, second))
+                for row in self.rows]
     else:
-      ends = [self._place("Grid.comparisons", end) for end in given]
+      ends = [self._place("Grid.comparisons", end) for end in comparison]
       name = " minus ".join(f"{row}, {column}" for row, column in ends)
       for end in ends:
         self._refuse_left_out("Grid.comparisons", *end)
-      found = [(name, *ends)]
-    return [(name, self._at[a], self._at[b]) for name, a, b in found
+      places = [(name, *ends)]
+    return [(name, self._at[a], self._at[b]) for name, a, b in places
             if a in self._at and b in self._at]
 
   def _refuse_left_out(self, where: str, row: str, column: str) -> None:

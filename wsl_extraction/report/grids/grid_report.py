@@ -84,13 +84,13 @@ def _cell(grid: Grid, outcomes: GridResults, cell: Cell) -> list[str]:
 def _differences(grid: Grid, outcomes: GridResults) -> TextTable:
   rows = []
   for name, cell, other in grid.pairs:
-    found = [outcomes.difference(cell, other, figure)
-             for figure in grid.figures]
+    differences = [outcomes.difference(cell, other, figure)
+                   for figure in grid.figures]
     rows.append([
         name, *([_published(grid, cell, other)] if grid.paper else []),
         *(_missing_text(grid, outcomes, cell, other) if estimate is None else
-          _interval(estimate, _decimals(grid)) for estimate, _ in found),
-        str(min(count for _, count in found))])
+          _interval(estimate, _decimals(grid)) for estimate, _ in differences),
+        str(min(count for _, count in differences))])
   header = ["", *(["paper"] if grid.paper else []),
             *(FIGURES[name] for name in grid.figures), "seeds"]
   return TextTable(header, rows)
@@ -112,18 +112,17 @@ def _missing_text(grid: Grid, outcomes: GridResults, cell: Cell,
   return "no common seed" if both else "not run"
 
 
-def _difference_records(
-  grid: Grid, outcomes: GridResults
-) -> list[dict[str, Any]]:
+def _difference_records(grid: Grid,
+                        outcomes: GridResults) -> list[dict[str, Any]]:
   records = []
   for name, cell, other in grid.pairs:
     record = {"comparison": name, "row": cell.row, "column": cell.column,
               "minus_row": other.row, "minus_column": other.column}
-    papers = [grid.published(one) for one in (cell, other)]
+    ours, theirs = grid.published(cell), grid.published(other)
     for order, figure in enumerate(grid.figures):
       estimate, seeds = outcomes.difference(cell, other, figure)
-      paper = None if None in papers else round(
-          papers[0][order] - papers[1][order], 6)
+      paper = None if ours is None or theirs is None else round(
+          ours[order] - theirs[order], 6)
       record |= {f"{figure}_paper": paper,
                  **table_files.estimate_fields(figure, estimate),
                  f"{figure}_seeds": seeds}
@@ -158,8 +157,9 @@ def _records(grid: Grid, outcomes: GridResults) -> list[dict[str, Any]]:
 def _plot(grid: Grid, outcomes: GridResults) -> Plot:
   places: Sequence[int] = (
       list(grid.queries.values()) or range(len(grid.headings)))
-  ticks = {place: column.removesuffix(" queries")
-           for place, column in zip(places, grid.headings, strict=True)}
+  ticks: dict[float, str] = {
+      place: column.removesuffix(" queries")
+      for place, column in zip(places, grid.headings, strict=True)}
   position = dict(zip(grid.headings, places, strict=True))
   panels = [
       Panel(f"{FIGURES[name]}, %", [

@@ -41,14 +41,14 @@ class GridResults:
   """The outcomes of those runs of a table that have one.
 
   Args:
-    found: Each run that ended, and what it came to.
+    ended: Each run that ended, and what it came to.
     failed: Runs that were tried just now and have no result.
   """
 
-  def __init__(self, found: Mapping[Run, Outcome],
+  def __init__(self, ended: Mapping[Run, Outcome],
                failed: Collection[Run] = ()):
-    self._found = dict(found)
-    self._failed = tuple(run for run in failed if run not in self._found)
+    self._ended = dict(ended)
+    self._failed = tuple(run for run in failed if run not in self._ended)
 
   @classmethod
   def read(cls, planned: Iterable[Run], root: pathlib.Path,
@@ -64,28 +64,28 @@ class GridResults:
       InputError: A run's folder is damaged, holds other files, or was written
         by another version.
     """
-    found = {}
+    ended = {}
     for run in planned:
       folder = RunFolder(run.folder(root))
       folder.refuse_others()
       outcome = _outcome(folder)
       if outcome is not None:
-        found[run] = outcome
-    return cls(found, failed)
+        ended[run] = outcome
+    return cls(ended, failed)
 
   def __contains__(self, run: Run) -> bool:
-    return run in self._found
+    return run in self._ended
 
   def __len__(self) -> int:
-    return len(self._found)
+    return len(self._ended)
 
   def items(self) -> list[tuple[Run, Outcome]]:
     """Each run that ended, and what it came to."""
-    return list(self._found.items())
+    return list(self._ended.items())
 
   def of(self, cell: Cell) -> list[Outcome]:
     """The outcomes of one cell."""
-    return [outcome for run, outcome in self._found.items() if run.cell == cell]
+    return [outcome for run, outcome in self._ended.items() if run.cell == cell]
 
   def failures(self, cell: Cell) -> int:
     """The number of runs of one cell that failed just now."""
@@ -94,7 +94,7 @@ class GridResults:
   def values(self, cell: Cell, figure: str) -> dict[int, float]:
     """The figures of one cell: {seed: %}."""
     return {run.seed: outcome.figures[figure]
-            for run, outcome in self._found.items()
+            for run, outcome in self._ended.items()
             if run.cell == cell and figure in outcome.figures}
 
   def mean(self, cell: Cell, figure: str) -> Estimate | None:
@@ -119,7 +119,7 @@ class GridResults:
 
   def hours(self, cell: Cell | None = None) -> float:
     """The total duration of the runs of one cell, or of all."""
-    ended = self._found.values() if cell is None else self.of(cell)
+    ended = self._ended.values() if cell is None else self.of(cell)
     return sum(outcome.seconds for outcome in ended) / 3600
 
 

@@ -29,21 +29,21 @@ class GinSettings:
   bindings: tuple[str, ...] = ()
 
   @classmethod
-  def parse(cls, where: str, given: Any) -> GinSettings:
+  def parse(cls, where: str, settings: Any) -> GinSettings:
     """Reads a string or a sequence of strings.
 
     Args:
       where: What is read, for messages, such as "Grid.settings".
-      given: Each string is the path of a gin file if it ends in ".gin", else
-        a binding or an import as gin files have them.
+      settings: Each string is the path of a gin file if it ends in ".gin",
+        else a binding or an import as gin files have them.
 
     Raises:
       InputError: One of them is neither.
     """
-    texts = [given] if isinstance(given, str) else given
+    texts = [settings] if isinstance(settings, str) else settings
     if not isinstance(texts, Sequence):
-      raise InputError(f"{where} is {given!r}; give a gin file, a binding, or "
-                       "a list of them")
+      raise InputError(f"{where} is {settings!r}; give a gin file, a binding, "
+                       "or a list of them")
     for text in texts:
       if not isinstance(text, str) or not _SETTING.search(text):
         raise InputError(f"{where} has {text!r}, neither a gin file "
@@ -110,11 +110,11 @@ def parsed_shard(text: str | None) -> tuple[int, int]:
   Raises:
     InputError: There is no such share.
   """
-  found = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text)
-  if not found:
+  numbers = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text)
+  if not numbers:
     raise InputError(f"--shard={shlex.quote(text or '')} is no share; give the "
                      "first of two, say, as --shard=1/2")
-  index, count = int(found[1]), int(found[2])
+  index, count = int(numbers[1]), int(numbers[2])
   _check_share(index, count)
   return index, count
 
@@ -159,10 +159,10 @@ def refuse_shared_folders(what: str, names: Iterable[str]) -> None:
 
   Some file systems take capitals for small letters.
   """
-  found = collections.defaultdict(list)
+  by_folder = collections.defaultdict(list)
   for name in names:
-    found[folder_name(name).casefold()].append(name)
-  for folder, sharing in found.items():
+    by_folder[folder_name(name).casefold()].append(name)
+  for folder, sharing in by_folder.items():
     if len(sharing) > 1:
       raise InputError(f"{what} has {sharing[0]!r} and {sharing[1]!r}, which "
                        f"would share the folder {folder}; rename one")

@@ -71,10 +71,10 @@ class Search:
     self._check_range()
 
   def _check_range(self):
-    for name in ("low", "high", "paper"):
-      value = getattr(self, name)
-      if value is None and name == "paper":
-        continue
+    numbers = {"low": self.low, "high": self.high}
+    if self.paper is not None:
+      numbers["paper"] = self.paper
+    for name, value in numbers.items():
       if type(value) not in (int, float) or not math.isfinite(value) or (
           self.log and value <= 0):
         kind = "number above 0" if self.log else "number"

@@ -33,12 +33,9 @@ def report(search: Search, outcomes: GridResults) -> TableFiles:
       table_files.total_text(outcomes, len(search.cells) * len(search.seeds)),
       _best(search, outcomes)])
   return TableFiles(
-    text,
-    [(sheet, intro)],
-    [_record(search, outcomes, *trial) for trial in trials],
-    table_files.run_records(outcomes),
-    _plot(search, outcomes, trials),
-  )
+      text, [(sheet, intro)],
+      [_record(search, outcomes, *trial) for trial in trials],
+      table_files.run_records(outcomes), _plot(search, outcomes, trials))
 
 
 def _value(value: float) -> str:
@@ -64,8 +61,7 @@ def _best(search: Search, outcomes: GridResults) -> str:
       f" of {planned} trials, those that have all seeds")
   best = max(ended, key=lambda n: _mean(search, outcomes, search.cells[n]))
   reached = table_files.mean_text(
-    outcomes, search.cells[best], search.figure, 1
-  )
+      outcomes, search.cells[best], search.figure, 1)
   compared = "" if search.paper is None else (
       f" The paper's value: {_value(search.paper)}.")
   optimistic = "mean and its interval are" if len(search.seeds) > 1 else (
