@@ -48,11 +48,11 @@ class Search:
 
   def __init__(self, answers: LogitQueries, rng: np.random.Generator,
                tolerance: float | None, held_out: int, attempts: int,
-               data: np.ndarray, size: float):
+               examples: np.ndarray, size: float):
     self.answers, self.rng = answers, rng
     self.tolerance, self.held_out = tolerance, held_out
-    self.attempts, self.data, self.size = attempts, data, size
-    d, k = data.shape[1], answers.width
+    self.attempts, self.examples, self.size = attempts, examples, size
+    d, k = examples.shape[1], answers.width
     self.network = TwoLayerNetwork.of(
         np.zeros((0, d)), np.zeros(0), np.zeros((0, k)), np.zeros((d, k)),
         np.zeros(k))
@@ -69,7 +69,7 @@ class Search:
   def _run(self) -> str:
     self.stage = "measuring how precise answers are"
     measured = precision.choose_region(
-        self.answers, self.data.mean(axis=0), self.size, self.rng)
+        self.answers, self.examples.mean(axis=0), self.size, self.rng)
     self.figures["precision"] = measured.relative
     if measured.missing:
       return measured.missing
@@ -186,8 +186,8 @@ class Search:
 
   def _fresh(self, times: int) -> np.ndarray:
     count = times * self.held_out
-    some = self.data[self.rng.permutation(len(self.data))[:count // 3]]
-    some = self.answers.region.points(some)
+    chosen = self.rng.permutation(len(self.examples))[:count // 3]
+    some = self.answers.region.points(self.examples[chosen])
     return np.concatenate(
         [self.answers.region.sample(count - len(some), self.rng), some])
 
