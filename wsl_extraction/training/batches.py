@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
@@ -20,7 +20,7 @@ def response_entries(response: Response) -> dict[str, np.ndarray]:
           "revealed": response.known_classes().astype(np.uint8)}
 
 
-def by_step(labeled: dict[str, Any], steps: int, batch_size: int, seed: int,
+def by_step(labeled: Mapping[str, Any], steps: int, batch_size: int, seed: int,
             unlabeled: Any = None, unlabeled_batch_size: int = 0, *,
             crop: Any = None, shard: tuple[int, int] = (0, 1),
             rows: bool = False) -> grain.MapDataset:
@@ -89,7 +89,7 @@ def _check_shard(shard: tuple[int, int], *sizes: int) -> None:
 class _LookUp:
   """Makes a batch of the rows that it consists of, in whatever process."""
 
-  entries: dict[str, Any]
+  entries: Mapping[str, Any]
   crop: Any
   seed: int
   rows: bool

@@ -81,12 +81,13 @@ def fit(student: Student, batches: Any, steps: int, *,
   # An execution must not reach beyond its epoch.
   student.steps_per_execution = _largest_divisor(
       epoch * passes, student.steps_per_execution)
-  rest = batches[done * passes:steps * passes]
+  remaining = batches[done * passes:steps * passes]
   # With `tf.distribute` Keras looks at a batch and then begins anew: what had
   # been read ahead would be missing from a generator.
   make = _rereadable if placement.rereads else _elements
   try:
-    student.fit(make(rest, read, complete), steps_per_epoch=epoch * passes,
+    student.fit(make(remaining, read, complete),
+                steps_per_epoch=epoch * passes,
                 initial_epoch=done // epoch, epochs=steps // epoch,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
@@ -108,13 +109,12 @@ class Checkpoint(keras.callbacks.Callback):
     self.path = pathlib.Path(path)
 
   def on_epoch_end(self, epoch, logs=None):
-    arrays = {f"{index:05d}": _array(variable) for index, variable
-              in enumerate(_variables(self.model))}
+    arrays: dict[str, Any] = {
+        f"{index:05d}": _array(variable)
+        for index, variable in enumerate(_variables(self.model))}
     arrays["backend"] = np.array(keras.backend.backend())
-    with (
-      files.atomic_write(self.path) as temporary,
-      open(temporary, "wb") as file,
-    ):
+    with (files.atomic_write(self.path) as temporary,
+          open(temporary, "wb") as file):
       np.savez(file, **arrays)
 
   def restore(self, student: Student) -> int:

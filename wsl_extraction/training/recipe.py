@@ -73,20 +73,16 @@ class Recipe:
                                            self.rematerialize))
     if self.crop is not None and (
         isinstance(self.crop, type) or not hasattr(self.crop, "draw")):
-      checks.refuse(
-        "Recipe.crop",
-        self.crop,
-        "a crop with parentheses, such as @crops.InceptionCrop()",
-        True,
-      )
+      checks.refuse("Recipe.crop", self.crop, "a crop with parentheses, such "
+                    "as @crops.InceptionCrop()", True)
     for name, example, optional in (
         ("network", "@resnet_v2.resnet_v2", False),
         ("optimizer", "@keras.optimizers.SGD", False),
         ("augment", "@augment.Augment", True)):
-      given = getattr(self, name)
-      checks.reference(f"Recipe.{name}", given, example, optional=optional)
-      if isinstance(given, keras.layers.Layer):
-        checks.refuse(f"Recipe.{name}", given, "a reference without "
+      maker = getattr(self, name)
+      checks.reference(f"Recipe.{name}", maker, example, optional=optional)
+      if isinstance(maker, keras.layers.Layer):
+        checks.refuse(f"Recipe.{name}", maker, "a reference without "
                       f"parentheses, such as {example}")
     for name in ("batch_size", "unlabeled_batch_size"):
       if (size := getattr(self, name)) % self.accumulate:
@@ -103,7 +99,7 @@ class Recipe:
     Raises:
       InputError: Its parameters cannot be.
     """
-    return self._made("network", lambda: self.network(
+    return self._build("network", lambda: self.network(
         input_shape=space.shape, num_classes=outputs,
         value_range=space.value_range, seed=seed))
 
@@ -113,7 +109,7 @@ class Recipe:
     Raises:
       InputError: Its parameters cannot be.
     """
-    return self._made("optimizer", lambda: optimizers.accumulating(
+    return self._build("optimizer", lambda: optimizers.accumulating(
         self.optimizer(), self.accumulate))
 
   def make_augment(self, seed: int) -> keras.layers.Layer | None:
@@ -122,11 +118,12 @@ class Recipe:
     Raises:
       InputError: Its parameters cannot be.
     """
-    if self.augment is None:
+    augment = self.augment
+    if augment is None:
       return None
-    return self._made("augment", lambda: self.augment(seed=seed))
+    return self._build("augment", lambda: augment(seed=seed))
 
-  def _made(self, name: str, make: Callable[[], Any]) -> Any:
+  def _build(self, name: str, make: Callable[[], Any]) -> Any:
     try:
       return make()
     except (TypeError, ValueError) as error:  # the user chose the parameters
@@ -185,14 +182,14 @@ class Recipe:
     placement, parts = runtime.placement, self.accumulate
     size = self.unlabeled_batch_size if unlabeled is not None and len(
         unlabeled) else 0
-    data = batches.by_step(
+    by_step = batches.by_step(
         labeled, steps * parts, self.batch_size // parts, seeds.ordering,
         unlabeled, size // parts, crop=self.crop,
         shard=(placement.index, placement.count), rows=complete is not None)
     is_lazy = not isinstance(labeled["labeled"], np.ndarray)
     with placement.scope():
       fit.fit(
-          student, data, steps, checkpoint_every=self.checkpoint_every,
+          student, by_step, steps, checkpoint_every=self.checkpoint_every,
           checkpoint=checkpoint, placement=placement,
           read=runtime.read_batches if is_lazy else None, complete=complete,
           callbacks=runtime.training_callbacks(

@@ -120,7 +120,7 @@ def _blocks(network: keras.Model) -> list[_Block]:
   Raises:
     InputError: There is none, or a layer that cannot be recomputed.
   """
-  found, start, inside = [], network.inputs[0], 0
+  blocks, start, inside = [], network.inputs[0], 0
   for layer, alone in _in_order(network):
     if getattr(layer, "activity_regularizer", None):
       raise InputError(
@@ -128,13 +128,13 @@ def _blocks(network: keras.Model) -> list[_Block]:
           "where it is recomputed; leave rematerialize off")
     inside += _size(layer.output)
     if alone and len(tree.flatten(layer.input)) > 1:
-      found.append(_Block(start, layer.output, inside))
+      blocks.append(_Block(start, layer.output, inside))
       start, inside = layer.output, 0
-  if not found:
+  if not blocks:
     raise InputError(
         f"network {network.name!r} has no residual blocks that could be "
         "recomputed; leave rematerialize off")
-  return found
+  return blocks
 
 
 def _in_order(network: keras.Model) -> Iterator[tuple[Any, bool]]:

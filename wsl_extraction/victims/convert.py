@@ -41,21 +41,21 @@ def source_of(victim: Any, probe: np.ndarray,
   if isinstance(victim, (str, os.PathLike)):
     victim = keras_file.load(victim)
   if isinstance(victim, keras.Model):
-    return KerasModel(model=victim, outputs=outputs or _told(
+    return KerasModel(model=victim, outputs=outputs or _outputs_of(
         lambda rows: victim.predict_on_batch(rows), probe)[0])
   if is_classifier(victim):
     return Sklearn(estimator=victim)
   if callable(victim) and not isinstance(victim, type):
-    told, classes = _told(victim, probe)
-    return Function(function=victim, outputs=outputs or told,
+    answered, classes = _outputs_of(victim, probe)
+    return Function(function=victim, outputs=outputs or answered,
                     num_classes=classes)
   return checks.refuse(
       "victim", victim, "the path of a .keras file, a Keras model, a fitted "
       "classifier of scikit-learn, or a function of an array")
 
 
-def _told(function: Callable[[np.ndarray], Any],
-          probe: np.ndarray) -> tuple[str, int]:
+def _outputs_of(function: Callable[[np.ndarray], Any],
+                probe: np.ndarray) -> tuple[str, int]:
   """"logits" or "probabilities", told by answers, and the number of classes."""
   values = np.asarray(function(probe.copy()))
   if values.ndim != 2 or len(values) != len(probe) or (

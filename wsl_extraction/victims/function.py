@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Function(VictimSource):
       Rows that it had sent when the process was killed are then charged again.
   """
 
-  function: Callable[[np.ndarray], np.ndarray]
+  function: Callable[[np.ndarray], Any]
   _: dataclasses.KW_ONLY
   outputs: str = "probabilities"
   fingerprint: str = ""

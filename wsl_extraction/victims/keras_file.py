@@ -170,17 +170,17 @@ def check_fit(model: keras.Model, path: str | os.PathLike,
   Raises:
     InputError: It does not.
   """
-  for what, found, wanted in (
+  for what, shape, wanted in (
       ("takes inputs", getattr(model, "input_shape", None),
        (None, *input_shape)),
       ("gives outputs", getattr(model, "output_shape", None),
        (None, num_classes))):
-    if not _agree(found, wanted):
-      raise InputError(f"the model in {path} {what} of shape {found}, the data "
+    if not _agree(shape, wanted):
+      raise InputError(f"the model in {path} {what} of shape {shape}, the data "
                        f"needs {wanted}; use the data that it was made for")
 
 
-def _agree(found: object, wanted: tuple[int | None, ...]) -> bool:
-  return (isinstance(found, tuple) and len(found) == len(wanted)
+def _agree(shape: object, wanted: tuple[int | None, ...]) -> bool:
+  return (isinstance(shape, tuple) and len(shape) == len(wanted)
           and all(a is None or b is None or a == b
-                  for a, b in zip(found, wanted, strict=True)))
+                  for a, b in zip(shape, wanted, strict=True)))

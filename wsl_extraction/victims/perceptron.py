@@ -64,8 +64,8 @@ class Perceptron(VictimSource):
     """
     if parts.num_classes is None:
       raise InputError("a perceptron needs data of known classes; give labels")
-    weights = self._trained(parts, runtime) if self.trained else (
-        self._random(parts))
+    weights = self._trained(parts, parts.num_classes, runtime) if (
+        self.trained) else self._random(parts.space.features, parts.num_classes)
     weights = [array.astype(self.dtype) for array in weights]
     low, high = parts.space.value_range
 
@@ -84,27 +84,27 @@ class Perceptron(VictimSource):
         weights=ReluNetwork((first, outer),
                             (bias - low * first.sum(axis=0), outer_bias)))
 
-  def _random(self, parts: Parts) -> list[np.ndarray]:
-    rng = np.random.default_rng(self.seed)
-    d, h, c = parts.space.features, self.hidden, parts.num_classes
+  def _random(self, d: int, c: int) -> list[np.ndarray]:
+    rng, h = np.random.default_rng(self.seed), self.hidden
     return [rng.standard_normal((d, h)) / np.sqrt(d), rng.standard_normal(h),
             rng.standard_normal((h, c)) / np.sqrt(h), rng.standard_normal(c)]
 
-  def _trained(self, parts: Parts, runtime: Runtime) -> list[np.ndarray]:
+  def _trained(self, parts: Parts, num_classes: int,
+               runtime: Runtime) -> list[np.ndarray]:
     if not len(parts.private):
       raise InputError("a victim cannot be trained on a private part of 0 "
                        "examples; raise Split.private")
     key = digest(json.dumps(dataclasses.asdict(self) | {"dtype": ""}),
-                 parts.num_classes, *parts.private.keys, parts.private.labels)
+                 num_classes, *parts.private.keys, parts.private.labels)
     path = runtime.cache / "victims" / f"{key}.npz"
     if not path.exists():
-      weights = self._fitted(parts)
+      weights = self._fitted(parts, num_classes)
       with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, *weights)
     with np.load(path) as stored:
       return [stored[f"arr_{i}"] for i in range(4)]
 
-  def _fitted(self, parts: Parts) -> list[np.ndarray]:
+  def _fitted(self, parts: Parts, num_classes: int) -> list[np.ndarray]:
     from sklearn import exceptions, neural_network
 
     low, high = parts.space.value_range
@@ -118,11 +118,11 @@ class Perceptron(VictimSource):
       warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
       model.fit(rows, parts.private.labels)
     (hidden, outer), (hidden_bias, outer_bias) = model.coefs_, model.intercepts_
-    if len(model.classes_) < parts.num_classes:
+    if len(model.classes_) < num_classes:
       raise InputError(
           f"the private part shows {len(model.classes_)} of the data set's "
-          f"{parts.num_classes} classes; raise Split.private")
-    if parts.num_classes == 2:  # scikit-learn gives the second class only
+          f"{num_classes} classes; raise Split.private")
+    if num_classes == 2:  # scikit-learn gives the second class only
       outer = np.column_stack([np.zeros(self.hidden), outer])
       outer_bias = np.concatenate([[0.0], outer_bias])
     return [hidden, hidden_bias, outer, outer_bias]

@@ -13,12 +13,15 @@ import math
 import mmap
 import pathlib
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from wsl_extraction.data.images.decode import printable
 from wsl_extraction.errors import InputError
+
+ByteOrder = Literal["<", ">"]
 
 _BFLOAT16 = "bfloat16"
 _STORAGES = {
@@ -52,7 +55,8 @@ class Tensor:
   shape: tuple[int, ...]
   strides: tuple[int, ...]
 
-  def array(self, data: mmap.mmap, start: int, order: str) -> np.ndarray:
+  def array(self, data: mmap.mmap, start: int,
+            order: ByteOrder) -> np.ndarray:
     """The tensor in a file that holds its storage from byte `start` on.
 
     Raises:
@@ -84,6 +88,8 @@ class Tensor:
 class TensorUnpickler(pickle._Unpickler):
   """Makes dictionaries, lists, numbers, strings and `Tensor`, no more."""
 
+  stack: list[Any]  # of the base class
+
   def __init__(self, data: mmap.mmap, path: pathlib.Path):
     """Starts where `data` stands; calls it `path` in errors."""
     super().__init__(data)
@@ -97,7 +103,7 @@ class TensorUnpickler(pickle._Unpickler):
     self.stack.pop()
 
   # Without what other code in this process has registered with copyreg.
-  dispatch = {
+  dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
       code: do for code, do in pickle._Unpickler.dispatch.items()
       if bytes([code]) not in (pickle.EXT1, pickle.EXT2, pickle.EXT4)
   } | {pickle.BUILD[0]: _forget_state}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import mmap
 import os
 import pathlib
@@ -16,13 +17,17 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from wsl_extraction.data.images.decode import printable
 from wsl_extraction.errors import InputError
-from wsl_extraction.victims.tensor_pickle import Tensor, TensorUnpickler
+from wsl_extraction.victims.tensor_pickle import (
+    ByteOrder,
+    Tensor,
+    TensorUnpickler,
+)
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -85,24 +90,24 @@ def sha256(path: str | os.PathLike) -> str:
   """
   path = pathlib.Path(path)
   with _opened(path) as file:
-    found = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
   promised = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
-  if promised and not found.startswith(promised[1]):
+  if promised and not digest.startswith(promised[1]):
     raise InputError(
-        f"{path} has the SHA-256 {found[:len(promised[1])]}..., its name says "
+        f"{path} has the SHA-256 {digest[:len(promised[1])]}..., its name says "
         f"{promised[1]}; it is incomplete or was changed: get it again")
-  return found
+  return digest
 
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
   """The pickled object, and the places of its storages."""
 
-  made: Any
+  unpickled: Any
   data: mmap.mmap
   # The first byte and the length in bytes of each storage.
   places: Mapping[str, tuple[int, int]]
-  order: str = "<"
+  order: ByteOrder = "<"
 
   def array(self, tensor: Tensor) -> np.ndarray:
     start, length = self.places[tensor.storage.key]
@@ -129,13 +134,14 @@ def _read_zip(path: pathlib.Path, data: mmap.mmap) -> _Content:
     start, length = places[name]
     return data[start:start + length]
 
-  order = ">" if "byteorder" in places and text("byteorder") == b"big" else "<"
+  order: ByteOrder = ">" if "byteorder" in places and (
+      text("byteorder") == b"big") else "<"
   start, _ = places["data.pkl"]
   data.seek(start)
-  made = TensorUnpickler(data, path).load()
+  unpickled = TensorUnpickler(data, path).load()
   storages = {name.removeprefix("data/"): place
               for name, place in places.items() if name.startswith("data/")}
-  return _Content(made, data, storages, order)
+  return _Content(unpickled, data, storages, order)
 
 
 def _place(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
@@ -156,7 +162,7 @@ def _read_old(path: pathlib.Path, data: mmap.mmap) -> _Content:
     raise ValueError("a protocol of torch other than 1001")
   TensorUnpickler(data, path).load()  # the machine's sizes, which nothing needs
   unpickler = TensorUnpickler(data, path)
-  made = unpickler.load()
+  unpickled = unpickler.load()
   places = {}
   for key in TensorUnpickler(data, path).load():
     head = data.read(8)
@@ -167,27 +173,28 @@ def _read_old(path: pathlib.Path, data: mmap.mmap) -> _Content:
       raise EOFError(f"it ends in storage {len(places) + 1}")
     places[key] = data.tell(), length
     data.seek(length, os.SEEK_CUR)
-  return _Content(made, data, places)
+  return _Content(unpickled, data, places)
 
 
 def _state(path: pathlib.Path, content: _Content) -> dict[str, np.ndarray]:
-  made = content.made
+  tensors = content.unpickled
   for key in _WRAPPERS:
-    if isinstance(made, dict) and isinstance(made.get(key), dict):
-      made = made[key]
+    if isinstance(tensors, dict) and isinstance(tensors.get(key), dict):
+      tensors = tensors[key]
       break
-  if not isinstance(made, dict) or not made:
+  if not isinstance(tensors, dict) or not tensors:
     raise InputError(f"{path} holds no state dict; write one with "
                      "torch.save(model.state_dict(), path)")
-  for name, tensor in made.items():
+  for name, tensor in tensors.items():
     if not isinstance(name, str) or not isinstance(tensor, Tensor):
       raise InputError(
           f"{path} holds {printable(name)[:200]}, which is no tensor, and no "
           f"state dict under {' or '.join(_WRAPPERS)}; write one with "
           "torch.save(model.state_dict(), path)")
   cut = len(_PARALLEL) if all(
-      name.startswith(_PARALLEL) for name in made) else 0
-  return {name[cut:]: content.array(tensor) for name, tensor in made.items()}
+      name.startswith(_PARALLEL) for name in tensors) else 0
+  return {name[cut:]: content.array(tensor)
+          for name, tensor in tensors.items()}
 
 
 def _mapped(path: pathlib.Path) -> mmap.mmap:
@@ -198,7 +205,7 @@ def _mapped(path: pathlib.Path) -> mmap.mmap:
       raise InputError(f"{path} is empty; get it again") from error
 
 
-def _opened(path: pathlib.Path) -> BinaryIO:
+def _opened(path: pathlib.Path) -> io.BufferedReader:
   if path.is_dir():
     raise InputError(f"{path} is a folder; give the path of a checkpoint, a "
                      ".pth file")

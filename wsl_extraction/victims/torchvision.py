@@ -94,10 +94,10 @@ class TorchvisionFile(VictimSource):
     object.__setattr__(self, "batch_size", checks.whole(
         "TorchvisionFile.batch_size", self.batch_size, 1))
     for name in ("mean", "std"):
-      given = getattr(self, name)
-      if not isinstance(given, (tuple, list)) or not all(
-          map(checks.is_number, given)):
-        checks.refuse(f"TorchvisionFile.{name}", given,
+      values = getattr(self, name)
+      if not isinstance(values, (tuple, list)) or not all(
+          map(checks.is_number, values)):
+        checks.refuse(f"TorchvisionFile.{name}", values,
                       "a number for each channel")
 
   def load(self, parts, runtime):
@@ -134,8 +134,8 @@ class TorchvisionFile(VictimSource):
   def _converted(self, path: str, parts: Parts) -> keras.Model:
     state = torch_checkpoint.read(path)
     design = design_of(path, state)
-    design |= {name: given for name in ("depth", "groups", "width_per_group")
-               if (given := getattr(self, name)) is not None}
+    design |= {name: size for name in ("depth", "groups", "width_per_group")
+               if (size := getattr(self, name)) is not None}
     channels = state["conv1.weight"].shape[1]
     if channels != parts.space.shape[-1]:
       raise InputError(
@@ -144,9 +144,12 @@ class TorchvisionFile(VictimSource):
           "set of the kind that it was made for")
     num_classes = state["fc.bias"].size
     self._check_classes(parts, num_classes)
+    height, width, _ = parts.space.shape
     network = resnext.resnext(
-        parts.space.shape, num_classes, value_range=parts.space.value_range,
-        mean=self.mean, std=self.std, split_groups=self.split_groups, **design)
+        (height, width, channels), num_classes, depth=design["depth"],
+        groups=design["groups"], width_per_group=design["width_per_group"],
+        width=design["width"], value_range=parts.space.value_range,
+        mean=self.mean, std=self.std, split_groups=self.split_groups)
     assign(network, state, path)
     return network
 

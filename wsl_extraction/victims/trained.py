@@ -60,7 +60,8 @@ class Trained(VictimSource):
     network = self.recipe.make_network(parts.space, parts.num_classes,
                                        self.seed)
     path = runtime.cache / "victims" / f"{self._key(network, parts)}.keras"
-    network = cached(path) or self._train(parts, path, runtime)
+    network = cached(path) or self._train(
+        parts, parts.num_classes, path, runtime)
     return Victim(parts.space, parts.num_classes,
                   quantities_of("logits", in_batches(network)),
                   weights_digest(network))
@@ -77,11 +78,11 @@ class Trained(VictimSource):
         recipe.batch_size, self.seed, *parts.private.keys,
         parts.private.labels)
 
-  def _train(self, parts: Parts, path: pathlib.Path,
+  def _train(self, parts: Parts, num_classes: int, path: pathlib.Path,
              runtime: Runtime) -> keras.Model:
     seeds = Seeds(self.seed, self.seed, self.seed)
     student = self.recipe.student(
-        Supervised(), parts.space, parts.num_classes, seeds, runtime)
+        Supervised(), parts.space, num_classes, seeds, runtime)
     checkpoint = path.with_suffix(".npz")
     self.recipe.fit(
         student, {"labeled": parts.private.rows,
