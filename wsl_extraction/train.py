@@ -91,13 +91,13 @@ def _hosts() -> Hosts:
   """Meets the other processes, if there are any."""
   from wsl_extraction.runtime.hosts import meeting
 
-  given = cli.FLAGS
-  hosts = meeting.Rendezvous.of(
-      given.coordinator_address, given.num_processes, given.process_id,
-      given.multihost, given.initialization_timeout)
-  if hosts.count > 1:
+  flags = cli.FLAGS
+  rendezvous = meeting.Rendezvous.of(
+      flags.coordinator_address, flags.num_processes, flags.process_id,
+      flags.multihost, flags.initialization_timeout)
+  if rendezvous.count > 1:
     devices.check_hosts()
-  return hosts.meet(f"wsl_extraction {wsl_extraction.__version__}")
+  return rendezvous.connect(f"wsl_extraction {wsl_extraction.__version__}")
 
 
 def _train(folder: pathlib.Path, hosts: Hosts) -> None:
@@ -122,7 +122,8 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
       # Without its surrogate a run is not finished; the checkpoint has it.
       if run.surrogate.exists():
         result = run.read_json("result.json")
-    if hosts.share(result is None):
+    hosts.share(result is None)
+    if result is None:
       result = _extract(experiment, run, config, start, hosts, placement)
     cli.show(f"{run_table.result_table(result)}\n\n{run.path}")
 

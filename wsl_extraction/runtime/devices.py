@@ -98,9 +98,8 @@ def start_backend() -> None:
     silence_logs.SilentImport.install()
     # It warns of each model that is new, of which rounds have one each.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-  with (
-    silence_logs.silenced(sys.stderr) if _SILENT else contextlib.nullcontext()
-  ):
+  with (silence_logs.silenced(sys.stderr) if _SILENT
+        else contextlib.nullcontext()):
     try:
       names()
     except ImportError as error:
@@ -213,8 +212,7 @@ def describe() -> dict[str, Any]:
                 f"{os.cpu_count()} cores)",
       "precision": keras.config.dtype_policy().name,
       "versions": {"python": platform.python_version(),
-                   **{name: _version(name) for name in packages}},
-  }
+                   **{name: _version(name) for name in packages}}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,12 +242,12 @@ def _of_tensorflow() -> list[Device]:
   import tensorflow as tf
 
   # What memory there is it tells of no device.
-  found = [(device, tf.config.experimental.get_device_details(device))
-           for device in tf.config.list_physical_devices()]
+  detailed = [(device, tf.config.experimental.get_device_details(device))
+              for device in tf.config.list_physical_devices()]
   return [
       Device(f"{device.device_type.lower()}:{device.name.split(':')[-1]}",
              details.get("device_name", device.device_type.lower()))
-      for device, details in found]
+      for device, details in detailed]
 
 
 def _of_jax() -> list[Device]:
@@ -265,10 +263,10 @@ def _of_jax() -> list[Device]:
 def _of_torch() -> list[Device]:
   import torch
 
-  found = [torch.cuda.get_device_properties(i)
-           for i in range(torch.cuda.device_count())]
+  properties = [torch.cuda.get_device_properties(i)
+                for i in range(torch.cuda.device_count())]
   return [Device(f"cuda:{i}", one.name, one.total_memory)
-          for i, one in enumerate(found)] or [Device("cpu:0", "cpu")]
+          for i, one in enumerate(properties)] or [Device("cpu:0", "cpu")]
 
 
 _INVENTORIES = {

@@ -45,16 +45,12 @@ def place(limit: int | None = None, index: int = 0, count: int = 1,
   tpu = backend == "tensorflow" and names[0].startswith("tpu")
   if backend == "torch" or (len(names) == 1 and not tpu):
     return Placement()
-  placed = Placement(
-    index, count, len(names), on_one_device=_on_one_device, wait=wait
-  )
+  placed = Placement(index, count, len(names),
+                     on_one_device=_on_one_device, wait=wait)
   if backend == "tensorflow":
     return dataclasses.replace(
-      placed,
-      scope=_strategy(names).scope,
-      synchronize=_synchronize,
-      rereads=True,
-    )
+        placed, scope=_strategy(names).scope, synchronize=_synchronize,
+        rereads=True)
   # One program sees the whole batch: statistics are global already.
   return dataclasses.replace(placed, scope=keras.distribution.DataParallel(
       devices=names, auto_shard_dataset=False).scope)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import io
 import os
 import pickle
 import queue
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import cloudpickle
 
@@ -96,8 +97,9 @@ class _Processes:
   """Interpreters that make elements; each makes one at a time."""
 
   def __init__(self, elements: Any, count: int):
-    self._idle: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
-    self._all: list[subprocess.Popen] = []
+    self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = (
+        queue.SimpleQueue())
+    self._all: list[subprocess.Popen[bytes]] = []
     copied = cloudpickle.dumps(elements)
     try:
       for _ in range(count):
@@ -119,7 +121,7 @@ class _Processes:
       process.kill()
     for process in self._all:
       process.wait()
-      for pipe in (process.stdin, process.stdout):
+      for pipe in filter(None, (process.stdin, process.stdout)):
         # What is buffered for a process that has ended cannot be written.
         with contextlib.suppress(OSError):
           pipe.close()
@@ -127,24 +129,24 @@ class _Processes:
   def make(self, step: int) -> Any:
     process = self._idle.get()
     try:
-      assert process.stdin and process.stdout
+      assert process.stdin and isinstance(process.stdout, io.BufferedReader)
       process.stdin.write(_NUMBER.pack(step))
       process.stdin.flush()
-      made, result = _receive(process.stdout)
+      is_made, result = _receive(process.stdout)
     except (OSError, EOFError) as error:
       raise InputError(
           f"a process that reads images ended (exit status {process.wait()}),"
           " perhaps for lack of memory; give fewer workers") from error
     finally:
       self._idle.put(process)
-    if made:
+    if is_made:
       return result
     error, trace = result
     error.add_note(trace)
     raise error
 
 
-def _started() -> subprocess.Popen:
+def _started() -> subprocess.Popen[bytes]:
   environment = {
       **os.environ,
       # What this program can import, they can.
@@ -164,7 +166,7 @@ def serve() -> None:
   # Ctrl-C reaches all of a terminal's processes; the one that started this one
   # decides, and its end ends the loop.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  questions = sys.stdin.buffer
+  questions = os.fdopen(0, "rb", closefd=False)
   answers = os.fdopen(os.dup(1), "wb")
   # What libraries print must not get among the answers.
   os.dup2(2, 1)
@@ -175,7 +177,7 @@ def serve() -> None:
       make = _raiser(error)
     while True:
       (step,) = _NUMBER.unpack(_exactly(questions, _NUMBER.size))
-      _answer(answers, _made(make, step))
+      _answer(answers, _attempt(make, step))
 
 
 def _raiser(error: Exception) -> Callable[[int], Any]:
@@ -184,7 +186,8 @@ def _raiser(error: Exception) -> Callable[[int], Any]:
   return fail
 
 
-def _made(make: Callable[[int], Any], step: int) -> tuple[bool, Any]:
+def _attempt(make: Callable[[int], Any], step: int) -> tuple[bool, Any]:
+  """True and the element, or False with the error and its trace."""
   try:
     return True, make(step)
   except Exception as error:
@@ -196,7 +199,7 @@ def _made(make: Callable[[int], Any], step: int) -> tuple[bool, Any]:
     return False, (error.with_traceback(None), trace)
 
 
-def _answer(pipe: BinaryIO, result: Any) -> None:
+def _answer(pipe: IO[bytes], result: Any) -> None:
   """Sends an object; its arrays go as they lie in memory."""
   buffers: list[pickle.PickleBuffer] = []
   frame = cloudpickle.dumps(
@@ -208,31 +211,31 @@ def _answer(pipe: BinaryIO, result: Any) -> None:
   pipe.flush()
 
 
-def _receive(pipe: BinaryIO) -> Any:
+def _receive(pipe: io.BufferedReader) -> Any:
   frame = _take(pipe)
   (count,) = _NUMBER.unpack(_exactly(pipe, _NUMBER.size))
   return pickle.loads(frame, buffers=[_take(pipe) for _ in range(count)])
 
 
-def _send(pipe: BinaryIO, data: bytes | memoryview) -> None:
-  pipe.write(_NUMBER.pack(len(data)))
-  pipe.write(data)
+def _send(pipe: IO[bytes], frame: bytes | memoryview) -> None:
+  pipe.write(_NUMBER.pack(len(frame)))
+  pipe.write(frame)
 
 
-def _take(pipe: BinaryIO) -> bytearray:
+def _take(pipe: io.BufferedReader) -> bytearray:
   (size,) = _NUMBER.unpack(_exactly(pipe, _NUMBER.size))
   return _exactly(pipe, size)
 
 
-def _exactly(pipe: BinaryIO, size: int) -> bytearray:
-  data = bytearray(size)
-  view = memoryview(data)
+def _exactly(pipe: io.BufferedReader, size: int) -> bytearray:
+  frame = bytearray(size)
+  view = memoryview(frame)
   while view:
     count = pipe.readinto(view)
     if not count:
       raise EOFError("the pipe was closed")
     view = view[count:]
-  return data
+  return frame
 
 
 def _widen(pipe: Any) -> None:

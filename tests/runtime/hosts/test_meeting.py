@@ -17,7 +17,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.runtime.hosts import meeting
 from wsl_extraction.runtime.hosts.hosts import Hosts
 
-# `Members` without jax, and then what a test does with `hosts`.
+# `Rendezvous` without jax, and then what a test does with `hosts`.
 ALONE = """
 import os, sys, time
 from wsl_extraction.runtime.hosts import meeting
@@ -25,7 +25,7 @@ meeting._start_jax = lambda *_: None
 meeting.Hosts._part_jax = lambda _: None
 address, count, index, seconds = sys.argv[1], *map(int, sys.argv[2:5])
 rendezvous = meeting.Rendezvous(address, count, index, seconds)
-with rendezvous.meet("version 1") as hosts:
+with rendezvous.connect("version 1") as hosts:
 """
 
 
@@ -102,7 +102,7 @@ def test_an_interruption_reaches_a_process_that_waits():
   address = f"localhost:{host_commands.free_port()}"
   first = start(0, "print('met', flush=True)\nhosts.wait()", address)
   other = start(1, "time.sleep(60)", address)
-  assert first.stdout.readline() == "met\n"
+  assert first.stdout and first.stdout.readline() == "met\n"
   time.sleep(0.2)
   first.send_signal(2)
   ends = host_commands.finish(first, other)
@@ -136,7 +136,8 @@ def test_flags_that_cannot_be(flags, message):
 
 
 def test_without_flags_there_is_one_process():
-  assert meeting.Rendezvous.of(None, None, None, False, 1).meet("").count == 1
+  alone = meeting.Rendezvous.of(None, None, None, False, 1)
+  assert alone.connect("").count == 1
   with Hosts() as hosts:
     hosts.wait()
     assert (hosts.share(3), hosts.first, hosts.count) == (3, True, 1)
@@ -156,12 +157,12 @@ def test_multihost_reads_slurm(monkeypatch):
     monkeypatch.setenv(f"SLURM_{name}", value)
   found = meeting.Rendezvous.of(None, None, None, True, 5)
   assert (found.count, found.index) == (2, 1)
-  assert found.address.startswith("node3:")
+  assert found.address and found.address.startswith("node3:")
 
 
 def meet(index, address, count=2, seconds=1, about=""):
   try:
-    meeting.Rendezvous(address, count, index, seconds).meet(about)
+    meeting.Rendezvous(address, count, index, seconds).connect(about)
   except InputError as error:
     return str(error)
   raise AssertionError("they have met")

@@ -47,25 +47,25 @@ class Rendezvous:
     """
     if detect:
       address, count, index = _detected(address, count, index, seconds)
-    given = {"--coordinator_address": address, "--num_processes": count,
+    flags = {"--coordinator_address": address, "--num_processes": count,
              "--process_id": index}
-    absent = [name for name, value in given.items() if value is None]
+    absent = [name for name, value in flags.items() if value is None]
     if detect and absent:
       raise InputError(f"--multihost finds no {absent[0][2:]}: this is no TPU "
                        "pod, Slurm or Open MPI job; give the three flags "
-                       f"{', '.join(given)}")
-    if len(absent) == len(given):
+                       f"{', '.join(flags)}")
+    if len(absent) == len(flags):
       return cls()
-    if absent:
+    if address is None or count is None or index is None:
       raise InputError(f"{absent[0]} is missing; give all of "
-                       f"{', '.join(given)}, or none for one process")
+                       f"{', '.join(flags)}, or none for one process")
     if count < 1 or not 0 <= index < count:
       raise InputError(f"--process_id is {index} of --num_processes {count}; "
                        f"give a number from 0 to {max(count, 1) - 1}")
     _parsed(address)
     return cls(address, count, index, seconds)
 
-  def meet(self, about: str) -> Hosts:
+  def connect(self, about: str) -> Hosts:
     """Connects the processes, in Python and then in jax.
 
     Args:
@@ -193,9 +193,9 @@ def _detected(address: str | None, count: int | None, index: int | None,
   # There is no public way to ask before connecting.
   from jax._src import clusters
 
-  found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+  detected = clusters.ClusterEnv.auto_detect_unset_distributed_params(
       address, count, index, None, None, seconds)
-  return found[:3]
+  return detected[:3]
 
 
 def _parsed(address: str) -> tuple[str, int]:
