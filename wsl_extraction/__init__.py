@@ -41,7 +41,8 @@ _MODULES = {
         "victims.sklearn_model": ("Sklearn",),
     }.items() for name in names}
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605 (computed, not written twice)
+# Computed, not written twice; the stub has the names for checkers.
+__all__ = sorted(_MODULES)  # noqa: PLE0605 # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -172,10 +172,10 @@ def listed(names: Iterable[Any]) -> str:
 
 def refuse(where: str, value: Any, wanted: str, optional: bool = False) -> Any:
   """Raises InputError in the common wording."""
-  given = " ".join(repr(value).split())
-  given = given if len(given) <= 200 else f"{given[:200]}..."
+  shown = " ".join(repr(value).split())
+  shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
   raise InputError(
-      f"{where} is {given}; give {wanted}{', or None' if optional else ''}")
+      f"{where} is {shown}; give {wanted}{', or None' if optional else ''}")
 
 
 def _range(least: float | None, most: float | None) -> str:

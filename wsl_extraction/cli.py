@@ -85,15 +85,15 @@ def _run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
   shared = list(FLAGS)
   define_flags()
   try:
-    rest = FLAGS(sys.argv)[1:]
+    unparsed = FLAGS(sys.argv)[1:]
   except flags.Error as error:
     raise InputError(f"{_one_line(error)}; see --help") from error
   if FLAGS.help:
     own = [name for name in FLAGS if name not in shared]
     show(_usage(main.__globals__["__doc__"], own))
     return
-  if rest:
-    raise InputError(f"unexpected argument {rest[0]!r}; see --help")
+  if unparsed:
+    raise InputError(f"unexpected argument {unparsed[0]!r}; see --help")
   main()
 
 
@@ -249,18 +249,18 @@ def experiment() -> Experiment:
   if FLAGS.seed is not None:
     bindings.append(f"Experiment.seed = {FLAGS.seed}")
   configure(FLAGS.gin_file, bindings)
-  made = built(Experiment)
-  devices.set_precision(made.precision)
-  return made
+  configured = built(Experiment)
+  devices.set_precision(configured.precision)
+  return configured
 
 
-def load_data(made: Experiment) -> tuple[Dataset, Parts]:
+def load_data(configured: Experiment) -> tuple[Dataset, Parts]:
   """Loads an experiment's data, and shows the progress of a first reading."""
   with contextlib.ExitStack() as shown:
-    return made.data(FLAGS.data_dir, stages.FirstReading(shown))
+    return configured.data(FLAGS.data_dir, stages.FirstReading(shown))
 
 
-def load_victim(made: Experiment, parts: Parts) -> Victim:
+def load_victim(configured: Experiment, parts: Parts) -> Victim:
   """Loads the victim or trains it, and shows under what licence it is.
 
   Raises:
@@ -268,11 +268,11 @@ def load_victim(made: Experiment, parts: Parts) -> Victim:
   """
   from wsl_extraction.report import training_log
 
-  victim = made.victim.load(parts, Runtime(
+  victim = configured.victim.load(parts, Runtime(
       cache=cache_folder(FLAGS.cache_dir), adapt=devices.adapt,
       compile_options=devices.compile_options(),
       training_callbacks=lambda *size: [training_log.Progress(*size)]))
-  made.oracle.live(victim)  # refuses what does not go together
+  configured.oracle.live(victim)  # refuses what does not go together
   if victim.licence:
     say(f"licence: {victim.licence}")
   return victim
@@ -314,7 +314,7 @@ _GINS_WORDS = (
      ""),
     (r"\s+In call to configurable '([^']+)' \(<[^\n]*>\)"
      r"(?: in scope '([^']+)')?",
-     lambda found: f" (in {'/'.join(filter(None, found.group(2, 1)))})"),
+     lambda call: f" (in {'/'.join(filter(None, call.group(2, 1)))})"),
     # The line is one of the imports that `_bind` puts before a binding.
     (r"\s+In bindings string line \d+\s.*", ""),
     (r"\.?\s+In file \"([^\"]*)\", (line \d+)\s.*", r" (\2 of \1)"),

@@ -76,14 +76,14 @@ def examined(data_dir: str | None = None) -> dict[str, Any]:
   Args:
     data_dir: Where tensorflow-datasets lie; None as for all commands.
   """
-  backend, found = _backend()
+  backend, seen = _backend()
   cache = _place("cache", cli.cache_folder)
   packages = {name: _version(name) for name in _VERSIONS}
   return {
       "problems": _problems(backend, packages, cache),
       "backend": backend,
-      "devices": [dataclasses.asdict(device) for device in found],
-      "unused_gpu": _has_unused_gpu(found),
+      "devices": [dataclasses.asdict(device) for device in seen],
+      "unused_gpu": _has_unused_gpu(seen),
       "versions": {"python": platform.python_version(),
                    "wsl-extraction": _version("wsl-extraction"), **packages},
       "machine": _machine(),
@@ -91,8 +91,7 @@ def examined(data_dir: str | None = None) -> dict[str, Any]:
       "folders": [cache, _place("runs", lambda: pathlib.Path("runs"))],
       "victims": _victims(cache),
       "missing": [{"package": package, "purpose": purpose}
-                  for package, purpose in _OPTIONAL if not _is_there(package)],
-  }
+                  for package, purpose in _OPTIONAL if not _is_there(package)]}
 
 
 def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
@@ -102,7 +101,7 @@ def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
     devices.start_backend()
     devices.set_precision("auto")
     chosen = devices.describe()
-    found = devices.inventory()
+    seen = devices.inventory()
   except InputError as error:
     return {**facts, "problem": str(error)}, []
   except Exception as error:  # a driver that is broken, say
@@ -112,27 +111,28 @@ def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
         "its installation or set KERAS_BACKEND to another")}, []
   name = chosen["backend"]
   facts["others"].remove(name)
-  return {**facts, "name": name, "precision": chosen["precision"]}, found
+  return {**facts, "name": name, "precision": chosen["precision"]}, seen
 
 
-def _has_unused_gpu(found: Iterable[devices.Device]) -> bool:
+def _has_unused_gpu(seen: Iterable[devices.Device]) -> bool:
   """True if there is a driver and the backend sees none of its devices."""
   return bool(shutil.which("nvidia-smi")) and all(
-      device.name.lower().startswith("cpu") for device in found)
+      device.name.lower().startswith("cpu") for device in seen)
 
 
 def _problems(backend: dict[str, Any], packages: dict[str, str | None],
               cache: dict[str, Any]) -> list[str]:
   """The obstacles to a run, a line each."""
+  problems = [backend["problem"]] if backend["problem"] else []
   missing = [name for name in _NEEDED if packages[name] is None]
-  return [text for text in (
-      backend["problem"],
-      missing and (f"missing: {', '.join(missing)}; pip install "
-                   f"{' '.join(missing)}"),
-      cache["problem"] and (
-          f"the cache {cache['path']} cannot be written ({cache['problem']}); "
-          "give --cache_dir or set WSL_EXTRACTION_CACHE"),
-  ) if text]
+  if missing:
+    problems.append(f"missing: {', '.join(missing)}; pip install "
+                    f"{' '.join(missing)}")
+  if cache["problem"]:
+    problems.append(
+        f"the cache {cache['path']} cannot be written ({cache['problem']}); "
+        "give --cache_dir or set WSL_EXTRACTION_CACHE")
+  return problems
 
 
 def _machine() -> dict[str, Any]:

@@ -73,8 +73,8 @@ def _measured(theorem: Theorem, run: RunFolder) -> Rows:
   # As they were written, so that a resumed run prints the same.
   done = (run.read_json("result.json") or {})["parts"]
   for part in parts:
-    for table, found in done[part].items():
-      rows.setdefault(table, []).extend(found)
+    for table, measured in done[part].items():
+      rows.setdefault(table, []).extend(measured)
   return rows
 
 
@@ -86,8 +86,9 @@ def _publish(findings: TheoremReport, rows: Rows, run: RunFolder) -> str:
       *(f"## {name}\n\n{text_tables.markdown(sheet)}"
         for name, sheet in findings.sheets.items() if sheet.rows),
       textwrap.fill(findings.notes, 80)]) + "\n"
-  for table, found in rows.items():
-    run.write_text(f"{table}.csv", text_tables.csv_text(list(found[0]), found))
+  for table, measured in rows.items():
+    run.write_text(f"{table}.csv",
+                   text_tables.csv_text(list(measured[0]), measured))
   run.write_text("table.md", text)
   for name, panels in findings.plots.items():
     for file, content in curves.drawn(name, findings.title, panels):

@@ -48,10 +48,8 @@ def main() -> None:
     raise InputError("no file for the responses is named; give --output, such "
                      "as --output=runs/labels.sqlite")
   if flags.FLAGS.shard is not None:
-    raise InputError(
-      "--shard is gone: one process asks for a file, so that its "
-      "ledger is right; leave it out"
-    )
+    raise InputError("--shard is gone: one process asks for a file, so that "
+                     "its ledger is right; leave it out")
   cli.start()
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import api

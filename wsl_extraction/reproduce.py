@@ -86,20 +86,20 @@ def main() -> None:
   plan = _plan()
   planned = grid_runs.runs(plan.cells, plan.seeds)
   mine = _share(plan)
-  found = GridResults.read(planned, root)
+  outcomes = GridResults.read(planned, root)
   if flags.FLAGS.dry_run:
     _check(planned, root, [])
-    cli.show(_report(plan, found).text)
+    cli.show(_report(plan, outcomes).text)
     return
-  missing = [run for run in mine if run not in found]
+  missing = [run for run in mine if run not in outcomes]
   _check(planned, root, missing)
-  failed, left = _run_all(missing, root, len(found) > 0)
-  found = GridResults.read(planned, root, failed)
-  _publish(_report(plan, found), root)
+  failed, left = _run_all(missing, root, len(outcomes) > 0)
+  outcomes = GridResults.read(planned, root, failed)
+  _publish(_report(plan, outcomes), root)
   if left:
     print(f"{left} of {len(missing)} runs were left to another process that "
           "runs them", file=sys.stderr, flush=True)
-  failed = [run for run in failed if run not in found]
+  failed = [run for run in failed if run not in outcomes]
   if failed:
     raise InputError(
         f"{len(failed)} of {len(missing)} runs failed, first the one in "
@@ -108,9 +108,9 @@ def main() -> None:
 
 
 def _publish(report: TableFiles, root: pathlib.Path) -> None:
-  made = list(report.files())  # before a part is shown that may stay alone
+  contents = list(report.files())  # before a part is shown that may stay alone
   cli.show(report.text)
-  for name, content in made:
+  for name, content in contents:
     with files.atomic_write(root / name) as path:
       path.write_bytes(content)
 
@@ -156,10 +156,10 @@ def _share(plan: Plan) -> list[Run]:
                      *grid_runs.parsed_shard(flags.FLAGS.shard))
 
 
-def _report(plan: Plan, found: GridResults) -> TableFiles:
+def _report(plan: Plan, outcomes: GridResults) -> TableFiles:
   if isinstance(plan, search.Search):
-    return search_report.report(plan, found)
-  return grid_report.report(plan, found)
+    return search_report.report(plan, outcomes)
+  return grid_report.report(plan, outcomes)
 
 
 def _check(planned: Sequence[Run], root: pathlib.Path,
@@ -269,13 +269,13 @@ def _run_all(missing: Sequence[Run], root: pathlib.Path,
   return failed, left_alone
 
 
-def _seconds_left(rest: Sequence[Run],
+def _seconds_left(waiting: Sequence[Run],
                   seconds: dict[str, list[float]]) -> float | None:
   """Expects of each run what others took, those of its own row if any did."""
   every = [taken for row in seconds.values() for taken in row]
   if not every:
     return None
-  expected = [seconds.get(run.cell.row, every) for run in rest]
+  expected = [seconds.get(run.cell.row, every) for run in waiting]
   return sum(sum(taken) / len(taken) for taken in expected)
 
 
