@@ -18,9 +18,12 @@ import contextlib
 import io
 import os
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import timing
+
+from wsl_extraction.data.images.image_files import Folder
 
 _SIDE = 224
 _LIMIT = "limit: decoding the parts"
@@ -38,27 +41,29 @@ _CONTESTANTS = {
 }
 
 
-class InMemory:
-  """A source that holds its files."""
+class InMemory(Folder):
+  """A folder that holds its files in memory; all are of one class."""
 
   upright = False
 
   def __init__(self, files: list[bytes]):
+    super().__init__("", [])
     self._files = files
+    self.labels = np.zeros(len(files), np.int32)
 
   def __len__(self) -> int:
     return len(self._files)
 
-  def read(self, indices) -> list[bytes]:
+  def read(self, indices: Sequence[int]) -> list[bytes]:
     return [self._files[index] for index in indices]
 
-  def examples(self, indices) -> list[tuple[bytes, int]]:
+  def examples(self, indices: Sequence[int]) -> list[tuple[bytes, int]]:
     return [(self._files[index], 0) for index in indices]
 
   def name(self, index: int) -> str:
     return f"image {index}"
 
-  def facts(self):
+  def facts(self) -> Iterator[object]:
     yield from self._files
 
 
