@@ -69,8 +69,9 @@ def test_axes_hold_means_intervals_and_the_papers_points():
   # Side by side, at one place to the eye.
   assert list(mixmatch[0].get_xdata()) == pytest.approx([25, 100], rel=0.02)
   hollow = [line for line in axes[0].lines
-            if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
-  assert list(hollow[-1].get_ydata()) == [87.98, 93.29]
+            if line.get_markerfacecolor() == "none"
+            and np.size(line.get_xdata())]
+  assert np.asarray(hollow[-1].get_ydata()).tolist() == [87.98, 93.29]
   assert hollow[-1].get_color() == mixmatch[0].get_color()
   legend, = figure.legends
   assert [text.get_text() for text in legend.get_texts()] == [
@@ -83,11 +84,12 @@ def test_the_title_is_wrapped_into_the_figure(panels):
   figure = plots._figure(plot(panels=made.panels[:panels]))
   figure.savefig(io.BytesIO(), format="png")
   frame = figure.bbox
-  for artist in (figure._suptitle, figure.legends[0]):
+  (title,) = figure.texts
+  for artist in (title, figure.legends[0]):
     box = artist.get_window_extent()
     assert frame.x0 <= box.x0 and box.x1 <= frame.x1
     assert frame.y0 <= box.y0 and box.y1 <= frame.y1
-  assert figure._suptitle.get_text().count("\n") >= 2
+  assert title.get_text().count("\n") >= 2
 
 
 def test_columns_that_are_no_numbers_stand_side_by_side():

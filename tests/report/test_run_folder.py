@@ -170,7 +170,7 @@ def test_one_process_at_a_time_and_none_after_kill(tmp_path):
       [sys.executable, "-c", _HOLD, str(tmp_path), CONFIG],
       stdout=subprocess.PIPE, text=True) as holder:
     try:
-      assert holder.stdout.readline() == "held\n"
+      assert holder.stdout and holder.stdout.readline() == "held\n"
       said = f"in use by process {holder.pid};"
       with pytest.raises(InputError, match=said):
         run_folder.RunFolder(tmp_path).prepare(CONFIG)
@@ -221,6 +221,7 @@ def test_json_reads_back_in_order_and_plain(tmp_path):
   text = run.result.read_text()
   assert text.endswith("}\n") and "NaN" not in text
   held = run.read_json("result.json")
+  assert held is not None
   assert list(held) == list(content)
   assert held["level"] == "top_k"
   assert held["oracle"]["accuracy_top1"] == {

@@ -74,8 +74,9 @@ def test_the_table_of_a_run_shows_what_it_paid_and_what_it_lacks():
 def test_the_table_of_a_run_reads_json_and_bears_gaps(tmp_path):
   run = run_folder.RunFolder(tmp_path)
   run.write_json("result.json", RESULT)
-  assert run_table.result_table(run.read_json("result.json")) == (
-      run_table.result_table(RESULT))
+  result = run.read_json("result.json")
+  assert result is not None
+  assert run_table.result_table(result) == run_table.result_table(RESULT)
   sparse = run_table.result_table({
       "attack": "x", "budget": None, "queries": 0, "surrogate": None,
       "oracle": {"accuracy_top1": _estimate(None)}})
