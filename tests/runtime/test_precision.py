@@ -136,8 +136,15 @@ def test_a_step_trains_float32_weights(name):
 class Looking(Objective):
   """Remembers the images that it was given."""
 
-  terms = ("nothing",)
-  entries = frozenset()
+  seen = None
+
+  @property
+  def terms(self):
+    return ("nothing",)
+
+  @property
+  def entries(self):
+    return frozenset()
 
   def __call__(self, network, batch, training):
     object.__setattr__(self, "seen", batch["labeled"])

@@ -155,9 +155,9 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(case, kernel_calls):
     mask = torch.tensor(np.arange(24).reshape(6, 4) % 3 > 0)
   plain, fused = made(False), made(True)
   given = {"training": True} | ({"mask": mask} if mask is not None else {})
-  outputs = [numpy_of(model.layers[0](rows, **given))
-             for model in (plain, fused)]
-  np.testing.assert_array_equal(*outputs)
+  one, other = (numpy_of(model.layers[0](rows, **given))
+                for model in (plain, fused))
+  np.testing.assert_array_equal(one, other)
   for one, other in zip(plain.variables, fused.variables, strict=True):
     np.testing.assert_array_equal(numpy_of(one), numpy_of(other))
   assert not kernel_calls

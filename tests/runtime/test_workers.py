@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator
 
 import cloudpickle
 import grain
@@ -75,6 +76,7 @@ def test_slow_elements_do_not_change_the_order():
 def test_no_more_is_made_than_was_asked_for_ahead():
   made = []
   stream = workers.read_ahead(Elements(lambda i: made.append(i) or i), 0, 1)
+  assert isinstance(stream, Generator)
   next(stream)
   assert len(made) <= workers.default() + 1
   stream.close()
@@ -153,6 +155,7 @@ def test_what_prints_does_no_harm(capfd):
 def test_leaving_early_ends_processes_and_threads():
   before = threading.active_count()
   stream = workers.read_ahead(Elements(batch, 1000), 2)
+  assert isinstance(stream, Generator)
   next(stream)
   assert len(children()) == 2
   stream.close()
@@ -162,6 +165,7 @@ def test_leaving_early_ends_processes_and_threads():
 
 _PROGRAM = """
 import time
+from collections.abc import Generator
 from wsl_extraction.runtime import workers
 class Elements:
   def __len__(self): return 1000
@@ -179,7 +183,7 @@ def test_processes_end_with_their_program(number):
       [sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
   with program:
-    assert program.stdout.readline() == b"started\n"
+    assert program.stdout and program.stdout.readline() == b"started\n"
     found = psutil.Process(program.pid).children()
     assert len(found) == 2
     program.send_signal(number)

@@ -1,5 +1,7 @@
 """Batches in parts: the same steps from less memory at a time."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -123,11 +125,15 @@ def test_the_rate_rises_and_falls():
   assert again.get_config() == rate.get_config()
 
 
+# No whole number, as callers may give.
+HALF: Any = 2.5
+
+
 @pytest.mark.parametrize("make, message", [
     (lambda: MomentumL2(0.1, l2=-1), "l2 is -1"),
     (lambda: Staircase(0.1, [5, 4]), r"boundaries \[5, 4\]"),
     (lambda: Staircase(0.1, [5], warmup_steps=6), "6 steps of warm-up"),
-    (lambda: Staircase(0.1, [5], warmup_steps=2.5),
+    (lambda: Staircase(0.1, [5], warmup_steps=HALF),
      "Staircase.warmup_steps is 2.5; give a whole number, 0 or more"),
     (lambda: Staircase(0, []), "rate 0")])
 def test_settings_that_cannot_be(make, message):

@@ -75,8 +75,8 @@ def test_equals_slow_reference(shape, dtype, shift, flip):
   images, augment = images_of(shape, dtype), Augment(shift, flip, seed=5)
   offsets, mirrored = peek(augment, len(images))
   result = ops.convert_to_numpy(augment(images, training=True))
-  expected = [crop(image, shift, *offset, bool(turned))
-              for image, offset, (turned,)
+  expected = [crop(image, shift, top, left, bool(turned))
+              for image, (top, left), (turned,)
               in zip(images, offsets, mirrored, strict=True)]
   assert result.dtype == dtype
   np.testing.assert_array_equal(result, expected)

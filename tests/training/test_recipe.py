@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation
-from wsl_extraction.objectives.objective import Supervised
+from wsl_extraction.objectives.objective import Objective, Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.oracle.spaces import Images, Vectors
 from wsl_extraction.runtime.placement import Placement
@@ -23,6 +24,8 @@ from wsl_extraction.training.recipe import Recipe, Seeds
 SEEDS = Seeds(building=1, ordering=2, augmenting=3)
 SPACE = Images(8, 8, 1, 0, 1)
 SUPERVISED = Supervised()
+# For parameters that it does not have.
+ANY_NETWORK: Any = resnet_v2
 
 
 def recipe(**kwargs):
@@ -46,7 +49,7 @@ def entries(objective, count=12):
           if name == "labeled" or name in objective.entries}
 
 
-def trained(made, objective=SUPERVISED, seeds=SEEDS, runtime=None,
+def trained(made, objective: Objective = SUPERVISED, seeds=SEEDS, runtime=None,
             **options):
   runtime = runtime or Runtime()
   student = made.student(objective, SPACE, 3, seeds, runtime)
@@ -172,7 +175,7 @@ def test_settings_that_cannot_be(settings, message):
 
 @pytest.mark.parametrize("name, make", [
     ("network", functools.partial(resnet_v2, depth=9)),
-    ("network", functools.partial(resnet_v2, heads=3)),
+    ("network", functools.partial(ANY_NETWORK, heads=3)),
     ("optimizer", functools.partial(keras.optimizers.SGD, momentum=3)),
     ("optimizer", functools.partial(keras.optimizers.SGD, speed=1)),
     ("augment", functools.partial(Augment, shift=-1)),

@@ -181,7 +181,7 @@ def test_the_first_of_the_pool_are_balanced(dataset):
   assert len(mixed) == 5 * CLASSES
   for share in (1, 2, 3):
     first = pool(dataset, balanced=share * CLASSES)
-    part = np.bincount(first.labels[:share * CLASSES], minlength=CLASSES)
+    part = np.bincount(first.known_labels[:share * CLASSES], minlength=CLASSES)
     assert abs(part - share).max() <= 1
     assert sorted(first.keys) == sorted(mixed.keys)
     assert first.keys != mixed.keys
