@@ -39,12 +39,13 @@ def test_the_answers_of_a_model_tell_what_they_are(
   model.save(tmp_path / "m.keras")
   for given in (model, tmp_path / "m.keras", str(tmp_path / "m.keras")):
     source = convert.source_of(given, X[:4])
-    assert (type(source), source.outputs) == (KerasModel, outputs)
+    assert type(source) is KerasModel and source.outputs == outputs
     np.testing.assert_array_equal(
         source.model.get_weights()[0], model.get_weights()[0])
   # What is said counts more than what it looks like.
   for said in ("logits", "probabilities"):
-    assert convert.source_of(model, X[:4], said).outputs == said
+    source = convert.source_of(model, X[:4], said)
+    assert isinstance(source, KerasModel) and source.outputs == said
 
 
 @pytest.mark.parametrize("function, outputs", [
@@ -54,7 +55,8 @@ def test_the_answers_of_a_model_tell_what_they_are(
 def test_the_answers_of_a_function_tell_what_they_are(function, outputs):
   source = convert.source_of(function, X[:4])
   assert source == Function(function, outputs=outputs, num_classes=3)
-  assert convert.source_of(function, X[:4], "logits").outputs == "logits"
+  source = convert.source_of(function, X[:4], "logits")
+  assert isinstance(source, Function) and source.outputs == "logits"
 
 
 def test_a_function_that_works_in_place_does_not_change_the_rows():

@@ -49,7 +49,8 @@ def test_a_perceptron_learns_and_is_kept(tmp_path, dataset):
 def test_its_weights_are_the_function_that_it_answers(tmp_path, dataset):
   parts = Split(private=300, pool=20, test=200)(dataset)
   victim = Perceptron(hidden=8).load(parts, Runtime(cache=tmp_path))
-  rows = parts.test.rows.reshape(200, -1).astype(np.float64)
+  rows = np.asarray(parts.test.rows).reshape(200, -1).astype(np.float64)
+  assert victim.weights is not None
   np.testing.assert_allclose(
       victim.weights(rows), answers(victim, parts.test), atol=1e-10)
 
@@ -59,12 +60,13 @@ def test_a_perceptron_agrees_with_scikit_learn(tmp_path, dataset):
   parts = Split(private=300, pool=20, test=200)(dataset)
   victim = Perceptron(hidden=8, max_iter=3000, alpha=0.1).load(
       parts, Runtime(cache=tmp_path))
-  x = parts.private.rows.reshape(300, -1) / 255
+  x = np.asarray(parts.private.rows).reshape(300, -1) / 255
+  rows = np.asarray(parts.test.rows).reshape(200, -1) / 255
   model = MLPClassifier((8,), alpha=0.1, max_iter=3000, random_state=0).fit(
       x, parts.private.labels)
   np.testing.assert_allclose(
       scipy.special.softmax(answers(victim, parts.test), axis=1),
-      model.predict_proba(parts.test.rows.reshape(200, -1) / 255), atol=1e-9)
+      model.predict_proba(rows), atol=1e-9)
 
 
 def test_random_perceptrons_need_no_examples(tmp_path, dataset):

@@ -16,6 +16,7 @@ from fixtures.commands import ROOT
 from fixtures.torchvision_files import (
   SMALL,
   dataset_of,
+  images_in,
   made,
   state_of,
   written,
@@ -66,9 +67,9 @@ def test_answers_as_torch(tmp_path, torch_module, sizes, old):
                 tmp_path, dataset)
   assert set(victim.quantities) == {Quantity.LOGITS}
   assert (victim.space, victim.outputs) == (Images(32, 40, 3), 3)
-  expected = answer(dataset.train.rows)
+  expected = answer(images_in(dataset))
   assert expected.std(0).min() > 0.01
-  np.testing.assert_allclose(victim.predict(dataset.train.rows), expected,
+  np.testing.assert_allclose(victim.predict(images_in(dataset)), expected,
                              rtol=0, atol=1e-4)
 
 
@@ -80,7 +81,7 @@ def test_other_numbers_become_float32(tmp_path, torch_module, kind):
   victim = made(
       TorchvisionFile(path=str(tmp_path / "x.pth")), tmp_path, dataset)
   np.testing.assert_allclose(
-      victim.predict(dataset.train.rows), answer(dataset.train.rows),
+      victim.predict(images_in(dataset)), answer(images_in(dataset)),
       rtol=0, atol=1e-4)
 
 
@@ -88,7 +89,7 @@ def test_images_of_another_range(tmp_path):
   path = written(tmp_path / "x.pth")
   of_bytes, of_floats = dataset_of(), dataset_of(scale=1 / 255)
   answers = [made(TorchvisionFile(path=path), tmp_path, dataset).predict(
-      dataset.train.rows) for dataset in (of_bytes, of_floats)]
+      images_in(dataset)) for dataset in (of_bytes, of_floats)]
   np.testing.assert_allclose(*answers, rtol=0, atol=1e-4)
 
 
@@ -100,8 +101,8 @@ def test_converted_once_and_found_again(tmp_path, monkeypatch):
   assert file.suffix == ".keras"
   monkeypatch.setattr(torchvision.torch_checkpoint, "read", None)
   again = made(TorchvisionFile(path=path), tmp_path)
-  np.testing.assert_array_equal(again.predict(dataset.train.rows),
-                                first.predict(dataset.train.rows))
+  np.testing.assert_array_equal(again.predict(images_in(dataset)),
+                                first.predict(images_in(dataset)))
   assert again.fingerprint == first.fingerprint
   # Where it lies and how it computes are not what it answers.
   moved = pathlib.Path(path).rename(tmp_path / "y.pth")
@@ -111,9 +112,11 @@ def test_converted_once_and_found_again(tmp_path, monkeypatch):
 
 def test_what_changes_answers_changes_the_fingerprint(tmp_path):
   path = written(tmp_path / "x.pth")
-  victims = [made(TorchvisionFile(path=path, **changes), tmp_path)
-             for changes in ({}, dict(mean=(0, 0, 0)), dict(std=(1, 1, 1)),
-                             dict(precision="mixed_bfloat16"))]
+  victims = [made(source, tmp_path) for source in (
+      TorchvisionFile(path=path),
+      TorchvisionFile(path=path, mean=(0, 0, 0)),
+      TorchvisionFile(path=path, std=(1, 1, 1)),
+      TorchvisionFile(path=path, precision="mixed_bfloat16"))]
   other = written(tmp_path / "y.pth", **{"fc.bias": np.ones(3, "<f4")})
   victims.append(made(TorchvisionFile(path=other), tmp_path))
   assert len({victim.fingerprint for victim in victims}) == 5
@@ -123,7 +126,7 @@ def test_what_changes_answers_changes_the_fingerprint(tmp_path):
 
 def test_answers_in_float32_whatever_the_policy(tmp_path):
   path = written(tmp_path / "x.pth")
-  images = dataset_of().train.rows
+  images = images_in(dataset_of())
   expected = made(TorchvisionFile(path=path), tmp_path).predict(images)
   keras.config.set_dtype_policy("mixed_bfloat16")
   try:
@@ -168,13 +171,13 @@ def test_the_same_on_another_backend(tmp_path):
   assert done.stdout.split() == [other, victim.fingerprint], done.stderr
   np.testing.assert_allclose(
       np.load(tmp_path / "answers.npy"),
-      victim.predict(dataset_of().train.rows), rtol=0, atol=1e-4)
+      victim.predict(images_in(dataset_of())), rtol=0, atol=1e-4)
 
 
 def test_it_answers_through_an_oracle(tmp_path):
   victim = made(TorchvisionFile(path=written(tmp_path / "x.pth")), tmp_path)
   oracle = Oracle(Live(victim, Scores()))
-  rows = dataset_of().train.rows
+  rows = images_in(dataset_of())
   response = oracle.query(rows)
   np.testing.assert_allclose(
       response.values, scipy.special.softmax(victim.predict(rows), axis=1),
@@ -204,7 +207,7 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path):
   (copy,) = tmp_path.rglob("*.keras")
   copy.write_bytes(copy.read_bytes()[:1000])
   again = made(TorchvisionFile(path=path), tmp_path)
-  images = dataset_of().train.rows
+  images = images_in(dataset_of())
   np.testing.assert_array_equal(again.predict(images), first.predict(images))
 
 

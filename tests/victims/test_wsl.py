@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,9 @@ def test_a_design_that_is_given_must_fit(tmp_path, given, match):
 @pytest.mark.parametrize("name, match", [("classes", "imagenet, number, any"),
                                          ("precision", "float32, mixed_bf")])
 def test_settings_that_cannot_be(name, match):
+  wrong: Any = "x"
   with pytest.raises(InputError, match=f"File.{name} is 'x'; choose.*{match}"):
-    TorchvisionFile(path="x.pth", **{name: "x"})
+    TorchvisionFile(path="x.pth", **{name: wrong})
 
 
 def test_data_of_another_kind(tmp_path):
@@ -170,6 +172,6 @@ def test_code_is_refused_and_not_run(tmp_path, make, write):
 @pytest.mark.parametrize("old", [False, True])
 def test_files_that_cannot_be(tmp_path, damage, match, old):
   path = tmp_path / "x.pth"
-  written(path, old=old)
+  written(path, None, old)
   damage(path)
   refused(TorchvisionFile(path=str(path)), tmp_path, match)
