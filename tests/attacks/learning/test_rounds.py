@@ -184,9 +184,10 @@ def test_a_choice_once_made_is_not_made_again(tmp_path):
   written = (tmp_path / "queries.json").read_text()
   (tmp_path / "checkpoint.npz").unlink()
   seen = []
-  other = dataclasses.replace(ACTIVE, strategy=Spy())
+  spy = Spy()
+  other = dataclasses.replace(ACTIVE, strategy=spy)
   run(other, runtime=around(tmp_path), seen=seen)
-  assert not other.strategy.shown
+  assert not spy.shown
   assert (tmp_path / "queries.json").read_text() == written
   assert len(np.concatenate(seen)) == BUDGET
 

@@ -48,7 +48,7 @@ def same_unit(factor, shift=0.0):
 
 def one_output_direction():
   made = weights()
-  made[2] = np.outer(made[2][:, 0], made[2][0])
+  made[2][:] = np.outer(made[2][:, 0], made[2][0])
   return function(*made)
 
 
