@@ -48,8 +48,10 @@ def bound(*bindings: str, said: tuple[str, ...], **others) -> Case:
 
 
 def gin_text(text: str) -> Callable[[pathlib.Path, pathlib.Path], None]:
-  return lambda folder, _: (folder / "own.gin").write_text(
-      commands.GIN + text) and None
+  def prepare(folder: pathlib.Path, _: pathlib.Path) -> None:
+    (folder / "own.gin").write_text(commands.GIN + text)
+
+  return prepare
 
 
 OWN = ("--gin_file=own.gin", "--workdir=new")

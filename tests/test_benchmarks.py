@@ -48,8 +48,9 @@ def test_the_gpu_session_installs_what_a_package_needs(package):
   listed = re.search(r"for pair in (.*?); do", _SESSION, re.DOTALL)
   assert listed
   installed = {pair.split("=")[0] for pair in listed[1].split() if "=" in pair}
-  needed = {re.match(r"[\w-]+", line)[0].lower()
+  needed = {name.lower()
             for line in importlib.metadata.requires(package) or ()
-            if "extra ==" not in line}
+            if "extra ==" not in line
+            for name in re.findall(r"^[\w-]+", line)}
   assert needed
   assert {package, *needed} <= installed

@@ -8,6 +8,7 @@ import functools
 import pathlib
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ class Build:
     assert name not in self.targets, f"two targets are named {name}"
     self.targets[name] = {"rule": rule, **attributes}
 
-  def _glob(self, include: list[str], exclude: list[str] = ()) -> list[str]:
+  def _glob(self, include: list[str], exclude: Sequence[str] = ()) -> list[str]:
     patterns = [_pattern(one) for one in exclude]
     found = {path.relative_to(self._root).as_posix()
              for one in include for path in self._root.glob(one)

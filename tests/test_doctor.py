@@ -329,7 +329,9 @@ def test_as_a_command(tmp_path):
     assert lines[-1].startswith(said) and len(lines) <= 26
     assert not [line for line in lines[:-1] if len(line) > 80
                 and " " in line.strip() and not line.startswith("python -c")]
-    facts = json.loads(done.after["new/facts.json"])
+    written = done.after["new/facts.json"]
+    assert written is not None
+    facts = json.loads(written)
     assert bool(facts["problems"]) == bool(status)
 
 

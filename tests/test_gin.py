@@ -46,7 +46,9 @@ def test_functional_extraction_is_exact(tmp_path):
   assert copy.fidelity == 1
   # On all images, none of which leaves this range.
   assert parts.space.value_range == (0, 255) and parts.space.features == 64
+  assert copy.evaluation
   proof = copy.evaluation.certificate
+  assert proof
   assert 0 <= proof.lower <= proof.upper < bound
 
 

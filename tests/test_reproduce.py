@@ -157,7 +157,9 @@ def test_runs_at_once_wait_for_each_other_and_ask_once(tmp_path):
       process.kill()
   after = commands.contents(tmp_path)
   assert sum(one["measured_anew"] for one in results(after, "a", "b")) == TESTS
-  assert sum(map(int, after["asked.txt"].split())) == TESTS + 2 * 16
+  asked = after["asked.txt"]
+  assert asked is not None
+  assert sum(map(int, asked.split())) == TESTS + 2 * 16
 
 
 def start_train(folder: pathlib.Path, environ: dict[str, str],
