@@ -52,6 +52,16 @@ def _show_code(app, what, name, thing, options, lines):
               for line in lines]
 
 
+def _skip_default(app, what, name, thing, skip, options):
+  """Leaves out a field's default that has a docstring of its own.
+
+  The field is described already, under the class's "Attributes".
+  """
+  del app, what, options
+  return True if getattr(thing, "__name__", name) != name else skip
+
+
 def setup(app):
   """Connects what is defined above, ahead of napoleon."""
+  app.connect("autodoc-skip-member", _skip_default)
   app.connect("autodoc-process-docstring", _show_code, priority=400)
