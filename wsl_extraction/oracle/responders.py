@@ -14,6 +14,7 @@ from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import outputs as answers
 from wsl_extraction.oracle.defences import Defence
+from wsl_extraction.oracle.exchanges import Link
 from wsl_extraction.oracle.response import Quantity, Response, softmax
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.rows import LazyRows
@@ -21,7 +22,8 @@ from wsl_extraction.oracle.spaces import Space
 
 DTYPES = (None, "float16", "float32", "float64")
 
-_TABULAR = (Quantity.LOGITS, Quantity.PROBABILITIES)
+_TABULAR = (Quantity.LOGITS, Quantity.PROBABILITIES, Quantity.TOP_SCORES,
+            Quantity.LABELS)
 
 
 class Answering(Protocol):
@@ -52,6 +54,21 @@ class Answering(Protocol):
     """True if an answer can be lost on the way back."""
     ...
 
+  @property
+  def link(self) -> Link | None:
+    """The way to it, where each of its requests is charged by itself."""
+    ...
+
+  @property
+  def decimals(self) -> int | None:
+    """To so many it rounds its scores; None where that is not declared."""
+    ...
+
+  @property
+  def named(self) -> int | None:
+    """The number of classes that it scores, k; None for all."""
+    ...
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BareVictim:
@@ -62,6 +79,9 @@ class BareVictim:
   quantities: Mapping[Quantity, Callable[[np.ndarray], Any]]
   remote: bool = False
   fingerprint: str = ""
+  link: Link | None = None
+  decimals: int | None = None
+  named: int | None = None
 
 
 class Responder(abc.ABC):
@@ -72,12 +92,18 @@ class Responder(abc.ABC):
     outputs: The number of classes, c.
     reveal: What a response holds.
     remote: See `Answering`.
+    link: See `Answering`.
   """
 
   space: Space
   outputs: int
   reveal: Reveal
   remote: bool = False
+  link: Link | None = None
+
+  def sent(self, keys: Sequence[bytes]) -> Sequence[bytes]:
+    """The identities among `keys` of rows that reach the victim."""
+    return keys
 
   @abc.abstractmethod
   def __call__(self, rows: np.ndarray | LazyRows,
@@ -110,6 +136,7 @@ class Live(Responder):
       InputError: The victim cannot give what is to be revealed.
     """
     reveal.check(victim.outputs, victim.quantities)
+    _check_named(reveal, victim)
     checks.one_of("dtype", dtype, DTYPES)
     for defence in defences:
       checks.instance("defences", defence, Defence,
@@ -117,12 +144,13 @@ class Live(Responder):
     self.space, self.outputs = victim.space, victim.outputs
     self.reveal, self.remote = reveal, victim.remote
     self.defences, self.dtype = tuple(defences), dtype
-    self._victim, self._is_owner = victim, is_owner
+    self._victim, self._is_owner, self.link = victim, is_owner, victim.link
 
   @property
   def resolution(self) -> float:
     """The distance of neighbouring values."""
-    return max((one.resolution for one in self.defences), default=0.0)
+    return max(victim_resolution(self._victim),
+               *(one.resolution for one in self.defences), 0.0)
 
   def __call__(self, rows, keys):
     rows = np.asarray(rows)
@@ -145,11 +173,12 @@ class Live(Responder):
     quantities = self._victim.quantities
     quantity = next(one for one in reveal.reads if one in quantities)
     # A copy: a victim may work in place, and views reach into other arrays.
-    values = quantities[quantity](rows.copy())
+    values = self._asked(quantities[quantity], rows.copy())
     if quantity not in _TABULAR:
       return reveal.cut(quantity, self._other(values, len(rows)))
     if self._is_owner:
-      answers.check_declared(quantity, values, len(rows), self.outputs)
+      answers.check_declared(quantity, values, len(rows), self.outputs,
+                             self._victim.decimals)
     values = answers.as_floats(quantity, values, len(rows), self.outputs)
     if quantity is Quantity.LOGITS and (
         reveal.scale is Quantity.PROBABILITIES):
@@ -161,6 +190,15 @@ class Live(Responder):
     for defence in self.defences:
       values = defence.perturb(rows, values, rng)
     return reveal.cut(quantity, _cast(values, self.dtype))
+
+  def _asked(self, function: Callable[[np.ndarray], Any],
+             rows: np.ndarray) -> Any:
+    try:
+      return function(rows)
+    except answers.BadAnswer as error:
+      # The text may hold what is not revealed.
+      raise answers.VictimMismatch(str(error)) if self._is_owner else (
+          answers.failed(len(rows))) from None
 
   def _other(self, values: Any, rows: int) -> np.ndarray:
     values = np.asarray(values)
@@ -179,6 +217,10 @@ class TransferSet(Responder):
     self.space, self.outputs = otherwise.space, otherwise.outputs
     self.reveal, self.remote = otherwise.reveal, otherwise.remote
     self._store, self._otherwise = store, otherwise
+    self.link = otherwise.link
+
+  def sent(self, keys):
+    return [keys[row] for row in self._store.missing(keys)]
 
   def __call__(self, rows, keys):
     missing = self._store.missing(keys)
@@ -217,6 +259,19 @@ class Silent(Responder):
 
   def __call__(self, rows, keys):
     raise InputError("there is no victim yet; make it before asking")
+
+
+def victim_resolution(victim: Answering) -> float:
+  """The distance of neighbouring scores of a victim; 0 if not declared."""
+  return 0.0 if victim.decimals is None else 10.0**-victim.decimals
+
+
+def _check_named(reveal: Reveal, victim: Answering) -> None:
+  named, k = victim.named, getattr(reveal, "k", 0)
+  if named is not None and k > named and (
+      not set(victim.quantities) & {Quantity.LOGITS, Quantity.PROBABILITIES}):
+    raise InputError(f"the reveal '{reveal}' needs scores of {k} classes; the "
+                     f"victim gives {named}: choose the reveal 'top_k:{named}'")
 
 
 def _cast(values: np.ndarray, dtype: str | None) -> np.ndarray:

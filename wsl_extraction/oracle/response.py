@@ -20,6 +20,8 @@ class Quantity(enum.Enum):
 
   PROBABILITIES = "probabilities"
   LOGITS = "logits"
+  TOP_SCORES = "the best scores"
+  LABELS = "labels"
   LOGIT_GRADIENTS = "gradients of logits"
   SCORE_GRADIENTS = "gradients of scores"
   LEAVES = "leaves"

@@ -101,7 +101,8 @@ class Reveal(abc.ABC):
 class Label(Reveal):
   """The most likely class; the lower one of equals."""
 
-  reads: ClassVar = (Quantity.LOGITS, Quantity.PROBABILITIES)
+  reads: ClassVar = (Quantity.LOGITS, Quantity.PROBABILITIES,
+                     Quantity.TOP_SCORES, Quantity.LABELS)
 
   def covers(self, other: Reveal) -> bool:
     return isinstance(other, Label)
@@ -110,13 +111,16 @@ class Label(Reveal):
     return {"classes": ("int32", (1,))}
 
   def cut(self, quantity, values):
+    if quantity is Quantity.LABELS:
+      return {"classes": values.astype(np.int32)}
     return {"classes": np.argmax(values, axis=1).astype(np.int32)[:, None]}
 
 
 class _Named(Reveal):
   """The k most likely classes and their probabilities."""
 
-  reads: ClassVar = (Quantity.PROBABILITIES, Quantity.LOGITS)
+  reads: ClassVar = (Quantity.PROBABILITIES, Quantity.LOGITS,
+                     Quantity.TOP_SCORES)
   scale: ClassVar = Quantity.PROBABILITIES
   k: int
 

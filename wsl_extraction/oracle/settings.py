@@ -15,7 +15,7 @@ from wsl_extraction.oracle.responders import DTYPES, Answering, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
 from wsl_extraction.oracle.reveal_names import parse
-from wsl_extraction.oracle.reveals import Logits, Reveal, Scores
+from wsl_extraction.oracle.reveals import Label, Logits, Reveal, Scores, TopK
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class OracleSettings:
 
   def store(self, path: str | os.PathLike, outputs: int, victim: str,
             data: str | None, mode: Mode = Mode.OWNER,
-            patience: float = 0.0) -> ResponseStore:
+            patience: float = 0.0, resolution: float = 0.0) -> ResponseStore:
     """Opens the responses at `path`, which must be those of these settings.
 
     Args:
@@ -95,6 +95,7 @@ class OracleSettings:
         paths to it.
       mode: What this process does with it.
       patience: Seconds to wait for another process that uses it.
+      resolution: Of the victim's own scores, 0 if they are not rounded.
 
     Raises:
       InputError: The file is of other settings, in use, or damaged.
@@ -105,9 +106,10 @@ class OracleSettings:
         "revealed dtype": self.dtype, "victim": victim, "data set": data}
     is_new = not path.exists()
     try:
-      return ResponseStore(path, self.reveal, outputs, identity,
-                           self.response_dtype, resolution=self.resolution,
-                           mode=mode, patience=patience)
+      return ResponseStore(
+          path, self.reveal, outputs, identity, self.response_dtype,
+          resolution=max(self.resolution, resolution), mode=mode,
+          patience=patience)
     except ValueError:
       # What SQLite makes of a new file on a full disk.
       if is_new and path.is_file() and not path.stat().st_size:
@@ -117,5 +119,12 @@ class OracleSettings:
 
 def richest(victim: Answering) -> OracleSettings:
   """The settings that reveal all that a classifier can give, to measure."""
-  reveal = Logits() if Quantity.LOGITS in victim.quantities else Scores()
+  quantities = victim.quantities
+  reveal: Reveal = Label()
+  if Quantity.LOGITS in quantities:
+    reveal = Logits()
+  elif Quantity.PROBABILITIES in quantities:
+    reveal = Scores()
+  elif Quantity.TOP_SCORES in quantities:
+    reveal = TopK(victim.named or 1)
   return OracleSettings(reveal=reveal, response_dtype="float64")

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 
 from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.responders import Answering, Responder, TransferSet
+from wsl_extraction.oracle.responders import (
+  Answering,
+  Responder,
+  TransferSet,
+  victim_resolution,
+)
 from wsl_extraction.oracle.response_store import Mode, ResponseStore
 from wsl_extraction.oracle.settings import OracleSettings
 
@@ -50,7 +55,8 @@ def attack_oracle(victim: Answering, options: OracleSettings, stores: Stores,
   with contextlib.ExitStack() as stack:
     def opened(path: pathlib.Path, mode: Mode) -> ResponseStore:
       return stack.enter_context(options.store(
-          path, victim.outputs, victim.fingerprint, data, mode))
+          path, victim.outputs, victim.fingerprint, data, mode,
+          resolution=victim_resolution(victim)))
 
     responder: Responder = options.live(victim)
     if stores.transfer_set is not None:
@@ -72,5 +78,5 @@ def examiner_oracle(victim: Answering, stores: Stores,
     if stores.measured is not None:
       store = stack.enter_context(options.store(
           stores.measured, victim.outputs, victim.fingerprint, data,
-          patience=_PATIENCE))
+          patience=_PATIENCE, resolution=victim_resolution(victim)))
     yield Oracle(options.live(victim, is_owner=True), None, store)

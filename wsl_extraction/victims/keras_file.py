@@ -9,12 +9,11 @@ import zipfile
 from typing import Any
 
 import keras
-import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.victims import inputs
 from wsl_extraction.victims.victim import (
     Victim,
     VictimSource,
@@ -47,7 +46,7 @@ class KerasFile(VictimSource):
     checks.text("KerasFile.path", self.path, "the path of a .keras file")
     checks.one_of("KerasFile.outputs", self.outputs,
                   ("logits", "probabilities"))
-    _check_range("KerasFile.value_range", self.value_range)
+    inputs.check_range("KerasFile.value_range", self.value_range)
     object.__setattr__(self, "batch_size", checks.whole(
         "KerasFile.batch_size", self.batch_size, 1))
 
@@ -80,7 +79,7 @@ class KerasModel(VictimSource):
                     "a Keras model")
     checks.one_of("KerasModel.outputs", self.outputs,
                   ("logits", "probabilities"))
-    _check_range("KerasModel.value_range", self.value_range)
+    inputs.check_range("KerasModel.value_range", self.value_range)
     object.__setattr__(self, "batch_size", checks.whole(
         "KerasModel.batch_size", self.batch_size, 1))
 
@@ -99,30 +98,9 @@ class KerasModel(VictimSource):
 def _victim(source: Any, model: keras.Model, parts: Parts,
             fingerprint: str) -> Victim:
   answer = in_batches(model, source.batch_size)
-  predict = _rescaled(answer, parts.space, source.value_range)
+  predict = inputs.rescaled(answer, parts.space, source.value_range)
   return Victim(parts.space, int(model.output_shape[-1]),
                 quantities_of(source.outputs, predict), fingerprint)
-
-
-def _rescaled(answer: Any, space: Space,
-              value_range: tuple[float, float] | None) -> Any:
-  """A function of rows in the range of the space."""
-  low, high = space.value_range
-  new_low, new_high = value_range or (low, high)
-  if (low, high) == (new_low, new_high):
-    return answer
-  scale = (new_high - new_low) / (high - low)
-  return lambda rows: answer(
-      new_low + (rows.astype(np.float32) - low) * scale)
-
-
-def _check_range(where: str, value: Any) -> None:
-  good = value is None or (
-      isinstance(value, (tuple, list)) and len(value) == 2
-      and all(map(checks.is_number, value)) and value[0] < value[1])
-  if not good:
-    checks.refuse(where, value, "the least and the largest value, such as "
-                  "(0, 1)", True)
 
 
 def load(path: str | os.PathLike) -> keras.Model:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.oracle.exchanges import Link
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.runtime import Runtime
+from wsl_extraction.victims import answers
 
 OUTPUTS = ("logits", "probabilities")
 
@@ -35,6 +36,11 @@ class Victim:
       where that is not known.
     remote: Whether an answer can be lost on the way, and was given all the
       same.
+    link: The way to a remote one, where each request is charged by itself.
+    decimals: To so many its scores are rounded; None where that is not known.
+    named: The number of classes that it scores, where it gives the best scores.
+    value_range: The range of values that reach the model, where its user
+      chooses it; None where the source knows by itself.
     weights: The network that maps flattened rows to logits, where the victim
       is one: for proofs, never for the oracle.
   """
@@ -45,10 +51,14 @@ class Victim:
   fingerprint: str
   licence: str = ""
   remote: bool = False
+  link: Link | None = None
   weights: ReluNetwork | None = None
+  decimals: int | None = None
+  named: int | None = None
+  value_range: tuple[float, float] | None = None
 
   def predict(self, rows: np.ndarray) -> Any:
-    """Logits or probabilities [n, c] of rows, whichever it gives."""
+    """Logits or probabilities [n, c] of rows, or what else it gives."""
     return next(iter(self.quantities.values()))(rows)
 
   def facts(self) -> dict[str, Any]:
@@ -75,15 +85,27 @@ class VictimSource(abc.ABC):
 
 
 def quantities_of(outputs: str, predict: Callable[[np.ndarray], Any],
-                  where: str = "outputs"
+                  where: str = "outputs", *, classes: int | None = None,
+                  class_names: Sequence[Any] | None = None,
+                  k: int | None = None
                   ) -> Mapping[Quantity, Callable[[np.ndarray], Any]]:
-  """The quantity that a function gives, "logits" or "probabilities".
+  """The quantity that a function gives, as an oracle reads it.
+
+  Args:
+    outputs: The form of its answers, and so which quantity; see
+      `answers.Answers`.
+    predict: It, of rows [n, ...].
+    where: The name of the setting `outputs`.
+    classes: c, if it is known.
+    class_names: See `answers.Answers`, as for `k`.
+    k: The number of classes that it names.
 
   Raises:
-    InputError: `outputs`, the setting called `where`, is neither.
+    InputError: `outputs` is none of `answers.OUTPUTS`.
   """
-  checks.one_of(where, outputs, OUTPUTS)
-  return {Quantity(outputs): predict}
+  form = answers.Answers(answers.check_outputs(where, outputs), classes,
+                         class_names, k)
+  return {form.quantity: answers.reader(form, predict)}
 
 
 def in_batches(network: keras.Model,
@@ -101,7 +123,8 @@ def in_batches(network: keras.Model,
     # A batch of no rows still has the shape of an answer.
     starts = range(0, max(len(rows), 1), batch_size)
     return np.concatenate(
-        [network.predict_on_batch(rows[start:start + batch_size])
+        [answers.as_array(answers.plain(
+            network.predict_on_batch(rows[start:start + batch_size])))
          for start in starts])
 
   return predict
