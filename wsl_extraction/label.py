@@ -13,8 +13,8 @@ One process at a time asks for a file; a second one is refused.
 
 from __future__ import annotations
 
-import pathlib
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +22,15 @@ from absl import flags
 
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 if TYPE_CHECKING:
   from wsl_extraction.data.examples import Examples
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.oracle.response_store import ResponseStore
+
+# In one query: each is charged with what the one before it was answered.
+_BATCHES = 16
 
 
 def define_flags() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.responders import Counted
 
   experiment = cli.experiment()
   dataset, parts = cli.load_data(experiment)
@@ -61,7 +66,7 @@ def main() -> None:
   if not len(parts.pool):
     raise InputError("the pool is empty; raise Split.pool")
   victim = cli.load_victim(experiment, parts)
-  path = pathlib.Path(output).expanduser()
+  path = files.expanded(output)
   is_new = not path.exists()
   with (cli.without_traces(path),
         settings.store(path, victim.outputs, victim.fingerprint,
@@ -69,8 +74,9 @@ def main() -> None:
     try:
       if not len(store):  # else its answers were checked before
         api.check_victim(victim, parts)
-      oracle = Oracle(settings.live(victim), flags.FLAGS.budget, store)
-      _label(store, oracle, parts.pool, victim.remote)
+      _label(lambda count: Oracle(
+          Counted(settings.live(victim), count), flags.FLAGS.budget, store,
+          flags.FLAGS.batch_size), store, parts.pool, victim.remote)
     except InputError:
       if is_new:
         store.remove_unused()
@@ -84,33 +90,52 @@ def main() -> None:
         f"charged{again}\n{path}")
 
 
-def _label(store: ResponseStore, oracle: Oracle, pool: Examples,
-           is_remote: bool) -> None:
-  """Asks about what is missing, as far as the budget reaches."""
+def _label(oracle_of: Callable[[Callable[[int], None]], Oracle],
+           store: ResponseStore, pool: Examples, is_remote: bool) -> None:
+  """Asks about what is missing, as far as the budget reaches.
+
+  Args:
+    oracle_of: Makes the oracle, which calls a function with the number of rows
+      of each batch that is answered.
+    store: Its store.
+    pool: The rows to ask about.
+    is_remote: Whether an answer can be lost on the way.
+  """
   from wsl_extraction.report import progress
 
   keys = pool.keys
   missing = store.missing(keys)
   answered = len(pool) - len(missing)
+  meter = None
+
+  def count(rows: int) -> None:
+    nonlocal meter, answered
+    # Not before: a victim that cannot be used makes no progress to show.
+    meter = meter or progress.Meter("labels", len(pool), "examples",
+                                    done=answered)
+    answered += rows
+    meter.update(answered)
+
+  oracle = oracle_of(count)
   left = oracle.ledger.left()
   if left is not None:
     # What was paid for and never answered costs nothing at a local victim.
     costs = np.array([is_remote or not store.is_charged(keys[row])
                       for row in missing], bool)
     missing = missing[(np.cumsum(costs) <= left) | ~costs]
-  meter = None
+  size = flags.FLAGS.batch_size * _BATCHES
   try:
-    for start in range(0, len(missing), flags.FLAGS.batch_size):
-      rows = missing[start:start + flags.FLAGS.batch_size]
-      oracle.query(pool.rows[rows])
-      # Not before: a victim that cannot be used makes no progress to show.
-      meter = meter or progress.Meter("labels", len(pool), "examples",
-                                      done=answered)
-      meter.update(answered + start + len(rows))
+    for start in range(0, len(missing), size):
+      oracle.query(pool.rows[missing[start:start + size]])
   finally:
     if meter is not None:
       meter.close()
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(main, define_flags)
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

@@ -19,6 +19,7 @@ from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimFailed, VictimMismatch
 from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import NotRevealed, Quantity, Response
+from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Logits, Meter, TopK
 from wsl_extraction.oracle.side_reveals import Both, Gradients
 from wsl_extraction.oracle.spaces import Vectors
@@ -144,6 +145,37 @@ def test_a_victim_that_fails_has_been_called_and_is_paid():
   with pytest.raises(ConnectionError):
     spender.query(np.zeros((2, 2)))
   assert spender.ledger.rows == 2
+
+
+def test_a_long_query_keeps_each_batch_before_the_next(tmp_path):
+  asked = []
+
+  def predict(x):
+    asked.append(x[:, 0].tolist())
+    if 6 in x[:, 0]:
+      raise ConnectionError("gone")
+    return np.repeat(x, 2, axis=1)
+
+  rows = np.arange(9.0)[:, None]
+  with ResponseStore(tmp_path / "s", Logits(), 2) as store:
+    def spender(budget):
+      return Oracle(Live(oracles.victim(predict, 2, 1), Logits()), budget,
+                    store, batch_size=2)
+
+    with pytest.raises(BudgetExceeded):
+      spender(8).query(rows)
+    assert (asked, store.spent) == ([], 0)
+    with pytest.raises(ConnectionError):
+      spender(9).query(rows)
+    assert asked == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert (len(store), store.spent) == (6, 8)
+    asked.clear()
+    rows[6] = 9
+    oracle = spender(10)
+    np.testing.assert_array_equal(
+        oracle.query(rows).logits, np.repeat(rows, 2, axis=1))
+    # Row 7 is charged already, row 6 was another.
+    assert (asked, oracle.ledger.rows) == ([[9, 7], [8]], 10)
 
 
 @pytest.mark.parametrize("inputs, message", [

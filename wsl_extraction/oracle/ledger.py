@@ -66,6 +66,10 @@ class Book(Protocol):
     """The rows of these that were charged more than once."""
     ...
 
+  def price(self, keys: Sequence[bytes], resends: bool) -> int:
+    """The rows that `charge` would book."""
+    ...
+
   def charge(self, keys: Sequence[bytes], most: int | None,
              resends: bool) -> None:
     """Books rows in one transaction, all of them or none.
@@ -109,7 +113,7 @@ class Ledger:
     """
     self.budget = Budget.of(budget)
     self._meters, self._book, self._resends = tuple(meters), book, resends
-    self._spent = 0
+    self._spent = self._resent = 0
     self._lock = threading.Lock()
     limits = [self.budget.on(meter) for meter in self._meters]
     if self.budget != Budget() and not any(
@@ -144,15 +148,26 @@ class Ledger:
   @property
   def resent(self) -> int:
     """The rows that were charged again, as their answers were lost."""
-    return self._book.resent if self._book is not None else 0
+    return self._book.resent if self._book is not None else self._resent
 
   def left(self, meter: Meter = Meter.ROWS) -> int | None:
     """The remaining budget on a meter; None without a limit."""
     limit = self.budget.on(meter)
     return None if limit is None else limit - self.spent[meter]
 
-  def charge(self, keys: Sequence[bytes]) -> None:
+  def afford(self, keys: Sequence[bytes]) -> None:
+    """Raises BudgetExceeded if `charge` would; books nothing."""
+    count = len(keys) if self._book is None else (
+        self._book.price(keys, self._resends))
+    refuse_excess(count, self._total, self._most)
+
+  def charge(self, keys: Sequence[bytes], again: bool = False) -> None:
     """Books one row for each of `keys`, all of them or none.
+
+    Args:
+      keys: The identities of the rows.
+      again: Whether they were charged before, and are sent again. A book knows
+        that by itself.
 
     Raises:
       BudgetExceeded: They are more than what is left.
@@ -168,6 +183,7 @@ class Ledger:
     with self._lock:
       refuse_excess(len(keys), self._spent, self._most)
       self._spent += len(keys)
+      self._resent += len(keys) if again else 0
 
   def equal_cost(self, features: int) -> int:
     """The rows that would cost as much as all that was charged.

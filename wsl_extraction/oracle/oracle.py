@@ -16,6 +16,8 @@ from typing import Any, final
 
 import numpy as np
 
+from wsl_extraction import checks
+from wsl_extraction.oracle.exchanges import exchange
 from wsl_extraction.oracle.ledger import Budget, Ledger
 from wsl_extraction.oracle.responders import Responder
 from wsl_extraction.oracle.response import Response
@@ -39,7 +41,8 @@ class Oracle:
 
   def __init__(self, responder: Responder,
                budget: Budget | int | None = None,
-               store: ResponseStore | None = None):
+               store: ResponseStore | None = None,
+               batch_size: int | None = None):
     """Puts a responder behind a ledger.
 
     Args:
@@ -47,6 +50,9 @@ class Oracle:
       budget: What may be spent; a whole number means rows.
       store: Keeps charges and responses. A row whose response it holds never
         reaches the responder again, and costs nothing.
+      batch_size: With a store, the most rows that are charged and answered at
+        once; the responses are kept before the next are asked about. None for
+        all rows of a query.
 
     Raises:
       BudgetExceeded: The store holds more charges than the budget.
@@ -57,7 +63,9 @@ class Oracle:
                          responder.remote)
     # No reference to `self`: the closure is all that leads to the victim.
     space, ledger, lock = self.space, self.ledger, threading.Lock()
+    link = responder.link
     empty = _empty(responder)
+    batch_size = checks.whole("batch_size", batch_size, 1, optional=True)
 
     def answer(unchecked: Any) -> Response:
       rows = space.checked(unchecked)
@@ -65,19 +73,36 @@ class Oracle:
       if not keys:
         return empty
       with lock:
-        if store is None:
+        if store is None and link is None:
           ledger.charge(keys)
           return responder(rows, keys)
+        if store is None:
+          return Response.join([response for _, response in exchange(
+              responder, ledger, rows, keys)])
         missing = store.missing(keys)
         if not len(missing):
           return store.read(keys)
         unknown = [keys[row] for row in missing]
-        ledger.charge(unknown)
+        ledger.afford(unknown)
         every = len(unknown) == len(keys)
-        response = responder(rows if every else rows[missing], unknown)
+        asked = rows if every else rows[missing]
+        if link is not None:
+          written = [store.write(*answered) for answered in exchange(
+              responder, ledger, asked, unknown, batch_size)]
+          return Response.join(written) if every else store.read(keys)
+        size = batch_size or len(unknown)
+        ledger.charge(unknown[:size])
+        written = []
+        for start in range(0, len(unknown), size):
+          batch = unknown[start:start + size]
+          response = responder(asked[start:start + size], batch)
+          # In one transaction: each of them costs several waits for the disk.
+          with store.transaction():
+            written.append(store.write(batch, response))
+            if following := unknown[start + size:start + 2 * size]:
+              ledger.charge(following)
         # Most often nothing was known before: reading back would cost a fifth.
-        written = store.write(unknown, response)
-        return written if every else store.read(keys)
+        return Response.join(written) if every else store.read(keys)
 
     self._answer = answer
 

@@ -209,6 +209,24 @@ class Live(Responder):
     return values
 
 
+class Counted(Responder):
+  """Tells how many rows were answered, batch by batch."""
+
+  def __init__(self, inner: Responder, count: Callable[[int], None]):
+    """Calls `count` with the rows of each batch that `inner` answered."""
+    self.space, self.outputs = inner.space, inner.outputs
+    self.reveal, self.remote = inner.reveal, inner.remote
+    self.link, self._inner, self._count = inner.link, inner, count
+
+  def sent(self, keys):
+    return self._inner.sent(keys)
+
+  def __call__(self, rows, keys):
+    response = self._inner(rows, keys)
+    self._count(len(response))
+    return response
+
+
 class TransferSet(Responder):
   """Takes responses from a store, and asks for those that it lacks."""
 

@@ -42,11 +42,11 @@ class Mode(enum.Enum):
 class ResponseStore:
   """Responses and charges by the identity of rows, in one SQLite file.
 
-  The charges of a batch are written in one transaction before the victim is
-  called, its responses in another one behind it. A process that is killed in
-  between leaves rows that are charged and not answered: `charge` books them
-  again only if they were sent to a remote victim, whose answer was lost. Each
-  response carries a checksum.
+  The charges of a batch are written in a transaction before the victim is
+  called, its responses in another one behind it, which may hold the charges of
+  the next batch. A process that is killed in between leaves rows that are
+  charged and not answered: `charge` books them again only if they were sent to
+  a remote victim, whose answer was lost. Each response carries a checksum.
 
   One process owns a store while it runs, and is its only writer; a second one
   is refused. Threads share it.
@@ -195,6 +195,24 @@ class ResponseStore:
                        f"{len(keys)} examples; label them first")
     return self._codec.decode([rows[key] for key in keys])
 
+  def price(self, keys: Sequence[bytes], resends: bool = False) -> int:
+    """The rows that `charge` would book."""
+    return len(keys) if resends else sum(key not in self._open for key in keys)
+
+  @contextlib.contextmanager
+  def transaction(self) -> Iterator[None]:
+    """Makes one transaction of what is charged and written within.
+
+    After an error all of it is as before.
+    """
+    try:
+      with self._transaction():
+        yield
+    except BaseException:
+      with self._explained():
+        self._recall_charges()
+      raise
+
   def charge(self, keys: Sequence[bytes], most: int | None = None,
              resends: bool = False) -> None:
     """Books rows in one transaction, all of them or none; see `ledger.Book`.
@@ -270,6 +288,8 @@ class ResponseStore:
       if fault != "ok":
         raise sqlite3.DatabaseError(fault)
     if self._mode is Mode.OWNER:
+      with self._transaction():
+        store_tables.upgrade(self._database, self._header)
       self._recall_charges()
       self._version = self._data_version()
 
@@ -281,8 +301,8 @@ class ResponseStore:
       store_tables.create(self._database, layout, self._header)
 
   def _recall_charges(self) -> None:
-    with self._transaction():
-      store_tables.upgrade(self._database, self._header)
+    self._open.clear()
+    self._unanswered.clear()
     self._spent, self._resent = self._database.execute(
         "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(resent), 0) FROM charges"
         ).fetchone()
@@ -305,6 +325,9 @@ class ResponseStore:
   @contextlib.contextmanager
   def _transaction(self) -> Iterator[None]:
     with self._explained():
+      if self._database.in_transaction:  # within `transaction`
+        yield
+        return
       self._database.execute("BEGIN IMMEDIATE")
       try:
         # The lock of the file is not to be relied on where it lies on a file
