@@ -73,8 +73,9 @@ def test_networks_are_made_for_the_space():
   assert given == [{"input_shape": (9, 8, 2), "num_classes": 5,
                     "value_range": (-1.0, 1.0), "seed": 7}]
   # What has no range is told the usual one.
-  recipe(network=lambda **kwargs: given.append(kwargs)).make_network(
-      Vectors(4), 5, 7)
+  recipe(network=lambda **kwargs: given.append(kwargs) or keras.Sequential(
+      [keras.Input((4,)), keras.layers.Dense(5)])).make_network(
+          Vectors(4), 5, 7)
   assert given[1]["input_shape"] == (4,)
   assert given[1]["value_range"] == (-1.0, 1.0)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks.classifier import check_classifier
 from wsl_extraction.objectives.objective import Objective
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.runtime import Runtime
@@ -97,11 +98,12 @@ class Recipe:
     """An untrained network.
 
     Raises:
-      InputError: Its parameters cannot be.
+      InputError: Its parameters cannot be, or it does not map inputs to logits.
     """
-    return self._build("network", lambda: self.network(
+    network = self._build("network", lambda: self.network(
         input_shape=space.shape, num_classes=outputs,
         value_range=space.value_range, seed=seed))
+    return check_classifier(network, "Recipe.network", space.shape, outputs)
 
   def make_optimizer(self) -> keras.optimizers.Optimizer:
     """An optimizer that has not been used.

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from wsl_extraction.networks.classifier import check_logits
 from wsl_extraction.objectives.objective import Objective
 from wsl_extraction.training.rematerialize import Rematerialized
 
@@ -51,6 +52,7 @@ class Student(keras.Model):
     super().__init__(autocast=False, **kwargs)
     self.network = network
     self.objective = objective
+    check_logits(network)
     self.extended = objective.extend(network, seed)
     if rematerialize:
       self.extended = Rematerialized(self.extended)
