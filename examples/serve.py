@@ -86,7 +86,8 @@ class Service:
     handler = type("BoundHandler", (Handler,), {"service": self})
     server = http.server.ThreadingHTTPServer((host, port), handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
 
 

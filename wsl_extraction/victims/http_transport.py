@@ -13,6 +13,7 @@ import json
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,6 +95,7 @@ class Transport:
             parsed.scheme == "https") else connection.HTTPConnection(
                 host, parsed.port, timeout=timeout)
     self._lock = threading.Lock()
+    weakref.finalize(self, self._connection.close)
     self._next = 0.0  # when another request may be sent, by time.monotonic()
 
   def prepare(self, attempt: int = 0) -> None:
