@@ -34,7 +34,7 @@ def _surroundings(tmp_path, monkeypatch):
 
 @pytest.fixture(name="flags")
 def fixture_flags(monkeypatch):
-  chosen = types.SimpleNamespace(data_dir=None, output=None)
+  chosen = types.SimpleNamespace(cache_dir=None, data_dir=None, output=None)
   monkeypatch.setattr(doctor, "flags", types.SimpleNamespace(FLAGS=chosen))
   return chosen
 

@@ -7,24 +7,25 @@ error says what, where, and what to do), 130 interrupted, 1 a defect.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
-import logging
 import os
 import pathlib
-import re
 import sys
 import textwrap
-import tokenize
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-import gin
 from absl import flags
 
-import wsl_extraction
+from wsl_extraction import cli_hints, cli_sources
+from wsl_extraction.cli_gin import built, configure
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import gin_moves, stages
-from wsl_extraction.runtime import devices
+from wsl_extraction.oracle.outputs import BadAnswer
+from wsl_extraction.report import stages
+from wsl_extraction.runtime import devices, files
 from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_multi_string(
     "gin_file", [], "A gin file that describes the experiment; repeatable, "
-    "later ones win. Looked for here, then beside the installed package.")
+    "later ones win. May be given without the flag's name. Looked for here, "
+    "then beside the installed package.")
 flags.DEFINE_multi_string(
     "gin_bindings", [], "A gin binding, such as \"Experiment.budget = 200\"; "
     "repeatable, wins over the files.")
@@ -51,29 +53,44 @@ flags.DEFINE_string(
     "cache_dir", None, "Where trained victims are kept for the next run; by "
     "default $WSL_EXTRACTION_CACHE, then ~/.cache/wsl_extraction.")
 flags.DEFINE_boolean("help", False, "Shows this.", short_name="h")
-_SHARED = ("gin_file", "gin_bindings", "seed", "data_dir", "cache_dir")
+flags.DEFINE_boolean(
+    "debug", False, "Shows the traceback of what ends in one line otherwise, "
+    "such as a victim that fails.")
+SHARED = ("gin_file", "gin_bindings", "seed", "data_dir", "cache_dir")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
+class VictimFailed(InputError):
+  """A victim raised an exception, which is this one's cause."""
+
+
+def launch(main: Callable[[], None], define_flags: Callable[[], None],
+           reads: Sequence[str] = SHARED,
+           instead: Mapping[str, str] = _NOTHING) -> int:
   """Runs `main` as a command.
 
   Args:
     main: Does the work, with the flags parsed. What it needs of Keras it
       imports itself, after `start`: so --help and misspelt flags are answered
       at once, and a wrong backend is named before anything tries to use it.
-    define_flags: Defines the command's own flags.
+    define_flags: Defines the command's own flags. One whose help begins with
+      "Gone" is not listed by --help.
+    reads: The shared flags that the command reads.
+    instead: Says of others what to give, by their names.
 
   Returns:
     The exit status.
   """
   try:
-    _run(main, define_flags)
+    _run(main, define_flags, reads, instead)
     return 0
   except KeyboardInterrupt:
     say("interrupted; run the same command again to go on")
     status = 130
   except InputError as error:
-    say(f"error: {_one_line(error)}")
+    if FLAGS["debug"].value:
+      traceback.print_exc()
+    say(f"error: {cli_hints.one_line(error)}")
     status = 2
   # TensorFlow complains of iterators over Python data that outlive Python; one
   # of a broken training is kept by a reference cycle.
@@ -81,19 +98,27 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> int:
   return status
 
 
-def _run(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
+def _run(main: Callable[[], None], define_flags: Callable[[], None],
+         reads: Sequence[str], instead: Mapping[str, str]) -> None:
   shared = list(FLAGS)
   define_flags()
+  FLAGS.set_gnu_getopt()  # flags may come after a gin file
   try:
     unparsed = FLAGS(sys.argv)[1:]
   except flags.Error as error:
-    raise InputError(f"{_one_line(error)}; see --help") from error
+    raise InputError(f"{cli_hints.one_line(error)}; see --help") from error
   if FLAGS.help:
     own = [name for name in FLAGS if name not in shared]
-    show(_usage(main.__globals__["__doc__"], own))
+    show(_usage(main.__globals__["__doc__"], (*own, *reads, "debug", "help")))
     return
-  if unparsed:
-    raise InputError(f"unexpected argument {unparsed[0]!r}; see --help")
+  for name in SHARED:
+    if name not in reads and not FLAGS[name].using_default_value:
+      raise InputError(instead.get(
+          name, f"--{name} means nothing to this command; leave it out"))
+  for argument in unparsed:
+    if not argument.endswith(".gin") or "gin_file" not in reads:
+      raise InputError(f"unexpected argument {argument!r}; see --help")
+  FLAGS["gin_file"].value = [*FLAGS.gin_file, *unparsed]
   main()
 
 
@@ -113,11 +138,13 @@ def show(text: str) -> None:
                        f"{error.strerror}; send it elsewhere") from error
 
 
-def _usage(description: str, own: Sequence[str]) -> str:
+def _usage(description: str, names: Sequence[str]) -> str:
   """The text of --help: what the command does, and its flags."""
   lines = [description.strip(), "", "Flags:"]
-  for name in (*own, *_SHARED, "help"):
+  for name in names:
     flag = FLAGS[name]
+    if flag.help.startswith("Gone"):
+      continue
     value = "" if flag.boolean else f"={name.upper()}"
     text = textwrap.fill(flag.help.split(";\n")[0], 72)
     lines += [f"  --{name}{value}", textwrap.indent(text, " " * 6)]
@@ -125,24 +152,37 @@ def _usage(description: str, own: Sequence[str]) -> str:
 
 
 def start() -> None:
-  """Starts the backend, once the gin files of the flags are seen to exist.
+  """Starts the backend, once the gin files of the flags can be read.
 
   Raises:
-    InputError: No gin file is named, one is missing, or the backend cannot be
-      used.
+    InputError: No gin file is named, one of them or a binding is wrong, or the
+      backend cannot be used.
   """
   check_files()
+  load_backend()
+
+
+def load_backend() -> None:
+  """Starts the backend; says so at once to a terminal, as it takes seconds.
+
+  Raises:
+    InputError: It cannot be used.
+  """
+  devices.check_backend()
+  if sys.stderr is not None and sys.stderr.isatty():
+    say(f"loading {devices.title()} ...")
   devices.start_backend()
 
 
 def check_files() -> None:
-  """Raises InputError where no gin file is named, or one is missing."""
+  """Makes sure that gin files and bindings can be read; imports nothing.
+
+  Raises:
+    InputError: No gin file is named, or as for `cli_sources.check`.
+  """
   check_described()
-  folders = ("", *_search_path())
-  for path in FLAGS.gin_file:
-    if not any(os.path.exists(os.path.join(f, path)) for f in folders):
-      raise InputError(f"there is no gin file {path}; give the path of one, "
-                       "such as --gin_file=gin/rotation.gin")
+  cli_sources.check_macros(
+      cli_sources.check(FLAGS.gin_file, FLAGS.gin_bindings))
 
 
 def results_folder() -> pathlib.Path:
@@ -155,7 +195,7 @@ def results_folder() -> pathlib.Path:
     InputError: Neither is given.
   """
   if FLAGS.workdir:
-    return pathlib.Path(FLAGS.workdir).expanduser()
+    return files.expanded(FLAGS.workdir)
   check_described()
   path = pathlib.PurePath(FLAGS.gin_file[-1]).with_suffix("")
   below = path.parts[path.parts.index("gin") + 1:] if "gin" in path.parts else (
@@ -170,71 +210,6 @@ def check_described() -> None:
                      "--gin_file=gin/rotation.gin")
 
 
-def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
-  """Reads gin files and then bindings into gin's configuration.
-
-  Bindings may use whatever the files import, and import more themselves.
-
-  Raises:
-    InputError: One of them cannot be read, with file and line.
-  """
-  gin.clear_config()
-  logging.getLogger().addFilter(_is_worth_logging)
-  for folder in _search_path():
-    gin.add_config_file_search_path(folder)
-  for path in files:
-    _parse(f"gin file {path}", lambda path=path: gin.parse_config_file(path))
-  # Bindings are parsed one by one, so that an error can name its own.
-  imports: list[str] = []
-  for binding in bindings:
-    where = f"--gin_bindings={binding}"
-    if re.match(r"(from|import)\s", binding):
-      imports.append(binding)
-    _parse(where, lambda binding=binding: _bind(binding, imports))
-
-
-def _search_path() -> tuple[str, str]:
-  """The folders below which gin files are found beside the current one."""
-  package = pathlib.Path(wsl_extraction.__file__).parent
-  return str(package), str(package.parent)
-
-
-def _is_worth_logging(record: logging.LogRecord) -> bool:
-  # Gin logs as an error each place where it looks for a file in vain.
-  return record.module != "resource_reader"
-
-
-def _bind(binding: str, imports: Sequence[str]) -> None:
-  """Parses a binding with the imports of the files, or else without.
-
-  With imports gin resolves "module.Name", without them a bare "Name".
-  """
-  header = [line for line in gin.config_str().splitlines()
-            if line.startswith(("from ", "import "))]
-  try:
-    gin.parse_config("\n".join([*header, *imports, binding]))
-  except NameError:
-    gin.parse_config(binding)
-
-
-def built(configurable):
-  """Constructs a configured object; what is wrong becomes an `InputError`.
-
-  Args:
-    configurable: A class, as the gin files and bindings configure it.
-  """
-  try:
-    # Without a binding of its own gin does not know it.
-    with contextlib.suppress(ValueError):
-      configurable = gin.get_configurable(configurable)
-    return configurable()
-  except InputError as error:  # says all; gin adds where it was called
-    raise InputError(str(error).split("\n  In call to")[0]) from error
-  except (TypeError, ValueError, AttributeError) as error:
-    raise InputError(f"the configuration cannot be used: {_one_line(error)}; "
-                     "mend the gin file or binding") from error
-
-
 def experiment() -> Experiment:
   """Reads the flags' gin files and bindings and constructs the experiment.
 
@@ -243,12 +218,14 @@ def experiment() -> Experiment:
   Raises:
     InputError: They cannot be used.
   """
-  from wsl_extraction.experiment import Experiment  # slow to import
-
+  # Before what is slow to import: misspelt names need what the files import.
   bindings = list(FLAGS.gin_bindings)
   if FLAGS.seed is not None:
     bindings.append(f"Experiment.seed = {FLAGS.seed}")
   configure(FLAGS.gin_file, bindings)
+
+  from wsl_extraction.experiment import Experiment
+
   configured = built(Experiment)
   devices.set_precision(configured.precision)
   return configured
@@ -275,7 +252,27 @@ def load_victim(configured: Experiment, parts: Parts) -> Victim:
   configured.oracle.live(victim)  # refuses what does not go together
   if victim.licence:
     say(f"licence: {victim.licence}")
-  return victim
+  return dataclasses.replace(victim, quantities={
+      name: _named_failures(function)
+      for name, function in victim.quantities.items()})
+
+
+def _named_failures(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+  """A victim's function whose exceptions end the command in one line."""
+  def answer(rows: Any) -> Any:
+    try:
+      return function(rows)
+    except (InputError, BadAnswer):
+      raise
+    except Exception as error:
+      said = " ".join(str(error).split())[:200]
+      cause = ": ".join(filter(None, (type(error).__name__, said)))
+      raise VictimFailed(
+          f"the victim failed on a batch of {len(rows)} rows ({cause}); mend "
+          "it, then run the same command again (--debug shows where)"
+          ) from error
+
+  return answer
 
 
 @contextlib.contextmanager
@@ -284,48 +281,11 @@ def without_traces(path: pathlib.Path) -> Iterator[None]:
   new = [folder for folder in path.parents if not folder.exists()]
   try:
     yield
-  except InputError:
+  except BaseException:
     with contextlib.suppress(OSError):  # one is not empty
       for folder in new:
         folder.rmdir()
     raise
-
-
-def _parse(where: str, parse) -> None:
-  try:
-    parse()
-  except tokenize.TokenError as error:
-    raise InputError(f"{where}, near line {error.args[1][0]}: a bracket or "
-                     "quotation mark is not closed; close it") from error
-  except SyntaxError as error:
-    raise InputError(f"{where}: {_one_line(error)}; mend the syntax") from error
-  except (ValueError, TypeError, ImportError, AttributeError, NameError,
-          OSError) as error:
-    said, remedy = gin_moves.explained(str(error))
-    # The file of the line is named where it is another, an included one.
-    said = _one_line(said or type(error).__name__).replace(
-        f" of {where.removeprefix('gin file ')})", ")")
-    raise InputError(f"{where}: {said}; {remedy}") from error
-
-
-# What gin adds to messages, and the short form of it.
-_GINS_WORDS = (
-    (r"\s+No values supplied by Gin .*?Caller supplied values for: \[.*?\]",
-     ""),
-    (r"\s+In call to configurable '([^']+)' \(<[^\n]*>\)"
-     r"(?: in scope '([^']+)')?",
-     lambda call: f" (in {'/'.join(filter(None, call.group(2, 1)))})"),
-    # The line is one of the imports that `_bind` puts before a binding.
-    (r"\s+In bindings string line \d+\s.*", ""),
-    (r"\.?\s+In file \"([^\"]*)\", (line \d+)\s.*", r" (\2 of \1)"),
-)
-
-
-def _one_line(error: BaseException | str) -> str:
-  text = str(error)
-  for pattern, short in _GINS_WORDS:
-    text = re.sub(pattern, short, text, flags=re.DOTALL)
-  return re.sub(r"\s+", " ", text).strip().rstrip(".") or type(error).__name__
 
 
 def say(text: str) -> None:

@@ -60,7 +60,7 @@ def main() -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction.report import json_text, machine_page
 
-  facts = examined(flags.FLAGS.data_dir)
+  facts = examined(flags.FLAGS.data_dir, flags.FLAGS.cache_dir)
   if flags.FLAGS.output:
     with files.atomic_write(flags.FLAGS.output) as temporary:
       temporary.write_text(
@@ -70,14 +70,16 @@ def main() -> None:
     raise SystemExit(2)
 
 
-def examined(data_dir: str | None = None) -> dict[str, Any]:
+def examined(data_dir: str | None = None,
+             cache_dir: str | None = None) -> dict[str, Any]:
   """Collects facts on the machine, and under "problems" what prevents runs.
 
   Args:
     data_dir: Where tensorflow-datasets lie; None as for all commands.
+    cache_dir: Where trained victims are kept; None as for all commands.
   """
   backend, seen = _backend()
-  cache = _place("cache", cli.cache_folder)
+  cache = _place("cache", lambda: cli.cache_folder(cache_dir))
   packages = {name: _version(name) for name in _VERSIONS}
   return {
       "problems": _problems(backend, packages, cache),
@@ -174,7 +176,7 @@ def _place(name: str, find) -> dict[str, Any]:
 
   try:
     path = find()
-  except RuntimeError as error:  # "~somebody" who is nobody here
+  except InputError as error:  # "~somebody" who is nobody here
     return {"name": name, "path": "~", "problem": str(error), "free": None}
   # Nothing is left behind: the first folder that exists holds a file for a
   # moment, which has no name.
@@ -214,5 +216,10 @@ def _version(package: str) -> str | None:
     return None
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(main, define_flags, reads=("data_dir", "cache_dir"))
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

@@ -20,6 +20,7 @@ from absl import flags
 
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 
 def define_flags() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
   from wsl_extraction.oracle import settings
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.report import json_text, run_table
-  from wsl_extraction.runtime import devices, files
+  from wsl_extraction.runtime import devices
   from wsl_extraction.victims import keras_file
 
   path = flags.FLAGS.surrogate
@@ -76,7 +77,7 @@ def _attacked(surrogate: str) -> dict[str, str]:
     return {}
   run = run_folder.RunFolder(flags.FLAGS.workdir)
   result = run.read_json("result.json")
-  if not result or pathlib.Path(surrogate) != run.surrogate:
+  if not result or files.expanded(surrogate) != run.surrogate:
     return {}
   return {"attacked": result["victim"]}
 
@@ -96,7 +97,7 @@ def _precision(folder: pathlib.Path) -> list[str]:
 def _adopt_run() -> None:
   """Takes configuration and surrogate from --workdir where none is given."""
   if flags.FLAGS.workdir:
-    folder = pathlib.Path(flags.FLAGS.workdir).expanduser()
+    folder = files.expanded(flags.FLAGS.workdir)
     if not (folder / "config.gin").is_file():
       raise InputError(f"{folder} is no run folder; give one that `train` has "
                        "written")
@@ -110,5 +111,10 @@ def _adopt_run() -> None:
     raise InputError("no surrogate is named; give --surrogate or --workdir")
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(main, define_flags)
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

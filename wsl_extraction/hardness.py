@@ -20,7 +20,6 @@ import gin
 from absl import flags
 
 from wsl_extraction import cli
-from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import files
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ def define_flags() -> None:
 
 def main() -> None:
   """Measures what is missing, and prints the tables."""
-  if flags.FLAGS.seed is not None:
-    raise InputError("--seed is for extractions; give --gin_bindings="
-                     "\"Theorem1.seed = 1\", say")
   folder = cli.results_folder()
   cli.start()
   # Not at the top of the file: see `cli.launch`.
@@ -97,5 +93,13 @@ def _publish(findings: TheoremReport, rows: Rows, run: RunFolder) -> str:
   return text
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(
+      main, define_flags, reads=("gin_file", "gin_bindings"),
+      instead={"seed": "--seed is for extractions; give --gin_bindings="
+                       "\"Theorem1.seed = 1\", say"})
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

@@ -41,7 +41,7 @@ from collections.abc import Iterator, Sequence
 import gin
 from absl import flags
 
-from wsl_extraction import cli
+from wsl_extraction import cli, cli_sources
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import progress
 from wsl_extraction.report.grids import (
@@ -56,7 +56,7 @@ from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import Run
 from wsl_extraction.report.grids.table_files import TableFiles
 from wsl_extraction.report.run_folder import RunFolder
-from wsl_extraction.runtime import devices, files
+from wsl_extraction.runtime import files
 
 Plan = grid.Grid | search.Search
 
@@ -79,9 +79,6 @@ def define_flags() -> None:
 
 def main() -> None:
   """Runs what is missing, one process a run, and prints the table."""
-  if flags.FLAGS.seed is not None:
-    raise InputError("--seed is for single runs; the seeds of a table are "
-                     "Grid.seeds")
   root = cli.results_folder()
   plan = _plan()
   planned = grid_runs.runs(plan.cells, plan.seeds)
@@ -184,7 +181,7 @@ def _check(planned: Sequence[Run], root: pathlib.Path,
   if not needed:
     return
   with _without_accelerators():
-    devices.start_backend()
+    cli.load_backend()
     importlib.import_module("wsl_extraction.experiment")
     for run in needed:
       configuration = _configuration(run, first.get(run.cell) == run)
@@ -193,9 +190,7 @@ def _check(planned: Sequence[Run], root: pathlib.Path,
 
 def _check_exists(run: Run, path: str) -> None:
   # Before the backend is imported, which takes seconds.
-  package = pathlib.Path(__file__).parent
-  if not any((folder / path).is_file()
-             for folder in (pathlib.Path(), package, package.parent)):
+  if cli_sources.find(path) is None:
     raise InputError(f"there is no gin file {path}, which the cell "
                      f"\"{run.cell}\" names; name another in the table file, "
                      "or see what there is with --dry_run")
@@ -294,5 +289,14 @@ def _train(run: Run, root: pathlib.Path) -> int:
       stdout=subprocess.DEVNULL, check=False).returncode
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(
+      main, define_flags,
+      reads=("gin_file", "gin_bindings", "data_dir", "cache_dir"),
+      instead={"seed": "--seed is for single runs; the seeds of a table are "
+                       "Grid.seeds"})
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

@@ -32,7 +32,7 @@ from absl import flags
 import wsl_extraction
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import devices, distribution
+from wsl_extraction.runtime import devices, distribution, files
 from wsl_extraction.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -173,7 +173,6 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import api
   from wsl_extraction.report import metrics_file, stages
-  from wsl_extraction.runtime import files
 
   begun = [path for path in (run.checkpoint, run.queries, *run.round_files())
            if path.exists()]
@@ -199,7 +198,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
           begin=lambda: hosts.share(victim.facts()), stage=stages.Stages())
-    except InputError:
+    except BaseException:
       if is_new and not run.has_work():
         run.discard()
       raise
@@ -227,7 +226,7 @@ def _measured(run: RunFolder, victim: Victim,
   facts = devices.describe()
   name = digest(victim.fingerprint, dataset.fingerprint, facts["backend"],
                 facts["precision"])
-  return pathlib.Path(cli.FLAGS.measured).expanduser() / f"{name}.sqlite"
+  return files.expanded(cli.FLAGS.measured) / f"{name}.sqlite"
 
 
 def _runtime(run: RunFolder, placement: Placement) -> Runtime:
@@ -273,5 +272,10 @@ def _provenance(dataset: Dataset, parts: Parts) -> dict[str, Any]:
       "test": len(parts.test), "overlap": parts.overlap}}
 
 
+def launch() -> int:
+  """Runs the command; returns its exit status."""
+  return cli.launch(main, define_flags)
+
+
 if __name__ == "__main__":
-  sys.exit(cli.launch(main, define_flags))
+  sys.exit(launch())

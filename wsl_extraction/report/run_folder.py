@@ -37,7 +37,7 @@ class RunFolder:
   """
 
   def __init__(self, path: str | os.PathLike):
-    self.path = pathlib.Path(path).expanduser()
+    self.path = files.expanded(path)
     self.config = self.path / "config.gin"
     self.operative = self.path / "operative.gin"
     self.metrics = self.path / "metrics.jsonl"

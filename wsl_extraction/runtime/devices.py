@@ -107,11 +107,17 @@ def start_backend() -> None:
                        "anew or set KERAS_BACKEND to another") from error
 
 
+def title() -> str:
+  """The name of the backend as its makers write it."""
+  return {"tensorflow": "TensorFlow", "jax": "JAX",
+          "torch": "PyTorch"}[_chosen_backend()]
+
+
 def _chosen_backend() -> str:
   if name := os.environ.get("KERAS_BACKEND"):
     return name
   home = os.environ.get("KERAS_HOME", os.path.join("~", ".keras"))
-  path = pathlib.Path(home).expanduser() / "keras.json"
+  path = pathlib.Path(os.path.expanduser(home), "keras.json")
   try:
     return json.loads(path.read_text()).get("backend", "tensorflow")
   except (OSError, ValueError):

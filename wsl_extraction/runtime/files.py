@@ -7,9 +7,37 @@ import errno
 import os
 import pathlib
 import secrets
+import tempfile
 from collections.abc import Iterator
 
 from wsl_extraction.errors import InputError
+
+
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+  """Returns a path whose "~" or "~somebody" is replaced by the home folder.
+
+  Raises:
+    InputError: There is no such user, or this one has no home folder.
+  """
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:
+    raise InputError(f"{path} is below a home folder that is not known; give "
+                     "the whole path") from error
+
+
+def in_home(*parts: str) -> pathlib.Path:
+  """Returns a path below the home folder, or else one of this user's own.
+
+  Containers run with a user number that has no name and no home: there it is
+  below the folder of temporary files.
+  """
+  try:
+    return pathlib.Path.home().joinpath(*parts)
+  except RuntimeError:
+    folder = f"wsl_extraction-{os.getuid()}" if hasattr(os, "getuid") else (
+        "wsl_extraction")
+    return pathlib.Path(tempfile.gettempdir(), folder, *parts)
 
 
 @contextlib.contextmanager
@@ -25,7 +53,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   Raises:
     InputError: The folder is read-only or the disk is full.
   """
-  path = pathlib.Path(path)
+  path = expanded(path)
   temporary = None
   try:
     path.parent.mkdir(parents=True, exist_ok=True)

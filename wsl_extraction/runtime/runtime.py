@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsl_extraction.runtime import files
 from wsl_extraction.runtime.placement import ONE_DEVICE, Placement
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def cache_folder(chosen: str | os.PathLike | None = None) -> pathlib.Path:
   """The folder of trained victims: `chosen`, else the environment's choice."""
   path = chosen or os.environ.get("WSL_EXTRACTION_CACHE")
-  return pathlib.Path(path or "~/.cache/wsl_extraction").expanduser()
+  return files.expanded(path) if path else files.in_home(
+      ".cache", "wsl_extraction")
 
 
 def _no_callbacks(name: str, steps: int,
