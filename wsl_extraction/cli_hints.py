@@ -21,6 +21,8 @@ _GINS_WORDS = (
     (r"\s+In call to configurable '([^']+)' \(<[^\n]*>\)"
      r"(?: in scope '([^']+)')?",
      lambda call: f" (in {'/'.join(filter(None, call.group(2, 1)))})"),
+    (r"(?:Couldn't resolve selector [\w.]+; )?<module '([\w.]+)'[^>]*>",
+     r"\1"),
     # The line is one of the imports that a binding is parsed with.
     (r"\s+In bindings string line \d+\s.*", ""),
     (r"\.?\s+In file \"([^\"]*)\", (line \d+)\s.*", r" (\2 of \1)"),
@@ -89,21 +91,20 @@ def _remedy(said: str, line: str) -> str:
   return "mend the syntax"
 
 
-def gin_error(where: str, said: str, near: Iterable[str] = ()) -> InputError:
+def gin_error(where: str, said: str, meant: str | None = None) -> InputError:
   """Says what gin does not know, what may be meant, or what it has become.
 
   Args:
     where: The file or binding.
     said: Gin's message: a line with the reason, then the place, then the
       statement.
-    near: Names that may be meant; those that the message tells of by default.
+    meant: As of `did_you_mean`; by default for the name in the message, if it
+      tells of one that was imported.
   """
   text, remedy = gin_moves.explained(said)
   if text == said:
-    name, names = _misspelt(said.split("\n")[0])
-    quoted = re.match(r"No module named '([^']+)'", said)
-    remedy += did_you_mean(
-        quoted[1] if quoted and near else name, near or names)
+    remedy += did_you_mean(*_misspelt(said.split("\n")[0])) if (
+        meant is None) else meant
   # The file of the line is named where it is another, an included one.
   short = one_line(text).replace(
       f" of {where.removeprefix('gin file ')})", ")")

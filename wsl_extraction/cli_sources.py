@@ -20,7 +20,7 @@ import gin
 from gin import config, config_parser
 
 import wsl_extraction
-from wsl_extraction import cli_hints
+from wsl_extraction import cli_hints, cli_names
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import files
 
@@ -104,6 +104,7 @@ class Statement:
   line: int
   content: object
   macros: tuple[str, ...]
+  references: tuple[str, ...] = ()
 
 
 class _Delegate(config_parser.ParserDelegate):
@@ -111,8 +112,10 @@ class _Delegate(config_parser.ParserDelegate):
 
   def __init__(self):
     self.macros: list[str] = []
+    self.references: list[str] = []
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
+    self.references.append(scoped_configurable_name)
     return "@" + scoped_configurable_name
 
   def macro(self, macro_name):
@@ -147,6 +150,7 @@ def check(names: Sequence[str],
   for statement in statements:
     if isinstance(statement.content, config_parser.ImportStatement):
       _check_import(statement, statement.content.module)
+  _check_names(statements)
   return statements
 
 
@@ -185,8 +189,10 @@ def _parsed(where: str, text: str) -> list[Statement]:
   try:
     for content in config_parser.ConfigParser(text, delegate):
       statements.append(Statement(
-          where, content.location.line_num, content, tuple(delegate.macros)))
+          where, content.location.line_num, content, tuple(delegate.macros),
+          tuple(delegate.references)))
       delegate.macros.clear()
+      delegate.references.clear()
   except (SyntaxError, tokenize.TokenError) as error:
     raise cli_hints.syntax_error(where, error) from error
   except (ValueError, IndexError) as error:  # a malformed name
@@ -222,7 +228,33 @@ def _check_import(statement: Statement, module: str) -> None:
   if missing:
     raise cli_hints.gin_error(
         statement.where, f"No module named '{missing}'\n  In file \"\", line "
-        f"{statement.line}\n", near)
+        f"{statement.line}\n", cli_hints.did_you_mean(missing, near))
+
+
+def _check_names(statements: Sequence[Statement]) -> None:
+  """Refuses names of this package that its sources do not have."""
+  imported: dict[str, dict[str, str]] = {}
+  for one in statements:
+    # A binding may use what any file imports.
+    place = "" if one.where.startswith("--") else one.where
+    if isinstance(one.content, config_parser.ImportStatement):
+      module = one.content.module
+      imported.setdefault(place, {})[one.content.bound_name()] = (
+          module if one.content.is_from or one.content.alias
+          else module.split(".")[0])
+  everywhere = {name: module for names in imported.values()
+                for name, module in names.items()
+                if name != "dynamic_registration"}
+  for one in statements:
+    modules = everywhere if one.where.startswith("--") else (
+        imported.get(one.where, {}))
+    for name in one.references:
+      cli_names.check(cli_names.Selector(
+          one.where, one.line, name.split("/")[-1]), modules)
+    if isinstance(one.content, config_parser.BindingStatement):
+      cli_names.check(cli_names.Selector(
+          one.where, one.line, one.content.selector,
+          one.content.arg_name or ""), modules)
 
 
 def check_macros(statements: Sequence[Statement]) -> None:
