@@ -16,9 +16,11 @@ how many rows it has seen.
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -46,7 +48,9 @@ class Service:
     rows: The rows that the model has answered, those of lost answers included.
     requests: The requests for answers, those that were turned away included.
     headers: Of the last request.
-    connections: The connections that were opened.
+    sockets: The connections that were opened.
+    seen: The batches of rows that the model has answered.
+    released: Set to end the faults "late".
   """
 
   def __init__(self, predict: Callable[[np.ndarray], Any],
@@ -65,10 +69,11 @@ class Service:
     """
     self.predict, self.shape, self.classes = predict, shape, classes
     self.dtype, self.fault, self.retry_after = dtype, fault, retry_after
-    self.rows = self.requests = self.connections = 0
+    self.rows = self.requests = 0
+    self.sockets: list[socket.socket] = []
     self.headers: dict[str, str] = {}
     self.seen: list[np.ndarray] = []
-    self.released = threading.Event()  # ends a fault "late"
+    self.released = threading.Event()
     self.last = b""
     self.lock = threading.Lock()
 
@@ -91,6 +96,16 @@ class Service:
     return server
 
 
+def stop(service: Service, server: http.server.ThreadingHTTPServer) -> None:
+  """Ends a server, and its connections, as the end of a process does."""
+  service.released.set()
+  server.shutdown()
+  server.server_close()
+  for one in service.sockets:
+    with contextlib.suppress(OSError):  # closed already
+      one.shutdown(socket.SHUT_RDWR)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
   """The Open Inference Protocol and TensorFlow Serving's, for one model."""
 
@@ -98,9 +113,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
   protocol_version = "HTTP/1.1"
   disable_nagle_algorithm = True
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
-    self.service.connections += 1
+    self.service.sockets.append(self.connection)
 
   def log_message(self, *_: Any) -> None:
     pass
@@ -265,7 +280,7 @@ def main() -> None:
     signal.signal(number, lambda *_: stopped.set())
   cli.show(f"http://127.0.0.1:{server.server_port}/v2/models/{NAME}")
   stopped.wait()
-  server.shutdown()
+  stop(service, server)
   cli.show(f"{service.rows} rows in {service.requests} requests")
 
 
