@@ -3,6 +3,7 @@
 PYTHON ?= python3
 WORKDIR ?= runs/rotation
 TORCH ?= torch>=2.6
+MLSERVER ?= mlserver==1.7.1 mlserver-sklearn==1.7.1
 BIN := .venv/bin/python
 PIP := $(BIN) -m pip --disable-pip-version-check --no-input
 BACKEND_TESTS := tests/objectives tests/networks/test_resnet_v2.py \
@@ -13,7 +14,7 @@ BACKEND_TESTS := tests/objectives tests/networks/test_resnet_v2.py \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-jax test-torch test-slow test-benchmarks bench lint docs wheel clean
+.PHONY: help run test test-jax test-torch test-mlserver test-slow test-benchmarks bench lint docs wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -31,6 +32,9 @@ test-jax: .venv/installed  ## the tests of networks and objectives, on jax
 test-torch: .venv/installed  ## the same on torch, installed if it is missing
 	$(BIN) -c 'import torch' 2>/dev/null || $(PIP) install '$(TORCH)'
 	KERAS_BACKEND=torch $(BIN) -m pytest $(BACKEND_TESTS)
+
+test-mlserver: .venv/installed .venv-mlserver/installed  ## ask a real mlserver
+	$(BIN) -m pytest -n 0 tests/victims/test_served_mlserver.py
 
 test-slow: .venv/installed  ## the tests that `make test` leaves out (minutes)
 	$(BIN) -m pytest -m slow --deselect=tests/test_benchmarks.py
@@ -79,6 +83,13 @@ clean:  ## remove what the targets above wrote, except .venv and runs
 	@echo 'installing what requirements.txt names (some minutes)'
 	@$(PIP) install --quiet --progress-bar=off -r requirements.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# In an environment of its own: it has pins that this package cannot share.
+.venv-mlserver/installed: Makefile
+	'$(PYTHON)' -m venv --clear .venv-mlserver
+	.venv-mlserver/bin/python -m pip --disable-pip-version-check --no-input \
+	  install --quiet --progress-bar=off $(MLSERVER)
 	@touch $@
 
 .venv/docs-installed: .venv/installed
