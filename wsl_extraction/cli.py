@@ -23,7 +23,7 @@ from absl import flags
 from wsl_extraction import cli_hints, cli_sources
 from wsl_extraction.cli_gin import built, configure
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.outputs import BadAnswer
+from wsl_extraction.oracle.outputs import BadAnswer, VictimFailed
 from wsl_extraction.report import stages
 from wsl_extraction.runtime import devices, files
 from wsl_extraction.runtime.runtime import Runtime, cache_folder
@@ -58,10 +58,6 @@ flags.DEFINE_boolean(
     "such as a victim that fails.")
 SHARED = ("gin_file", "gin_bindings", "seed", "data_dir", "cache_dir")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class VictimFailed(InputError):
-  """A victim raised an exception, which is this one's cause."""
 
 
 def launch(main: Callable[[], None], define_flags: Callable[[], None],

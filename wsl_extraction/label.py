@@ -59,6 +59,7 @@ def main() -> None:
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.oracle.responders import Counted
+  from wsl_extraction.report import notices
 
   experiment = cli.experiment()
   dataset, parts = cli.load_data(experiment)
@@ -73,11 +74,11 @@ def main() -> None:
                        dataset.fingerprint) as store):
     try:
       if not len(store):  # else its answers were checked before
-        api.check_victim(victim, parts)
+        api.check_victim(victim, parts, warn=notices.warn)
       _label(lambda count: Oracle(
           Counted(settings.live(victim), count), flags.FLAGS.budget, store,
           flags.FLAGS.batch_size), store, parts.pool, victim.remote)
-    except InputError:
+    except BaseException:
       if is_new:
         store.remove_unused()
       raise

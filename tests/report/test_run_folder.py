@@ -1,9 +1,11 @@
 """Run folders: whose they are, and what is in them."""
 
+import contextlib
 import enum
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -49,11 +51,12 @@ def test_a_folder_is_made_and_taken_up_by_the_same_configuration(tmp_path):
 ])
 def test_a_run_of_another_version_is_refused(tmp_path, line, said):
   (tmp_path / "config.gin").write_text(line + CONFIG)
+  (tmp_path / "result.json").write_text("{}")
   with pytest.raises(InputError, match=said) as refusal:
     run_folder.RunFolder(tmp_path).prepare(CONFIG)
   assert f"not of {wsl_extraction.__version__}; delete" in str(refusal.value)
   assert "install that version" in str(refusal.value)
-  assert os.listdir(tmp_path) == ["config.gin"]
+  assert sorted(os.listdir(tmp_path)) == ["config.gin", "result.json"]
 
 
 def test_a_folder_is_looked_at_without_a_trace(tmp_path):
@@ -64,13 +67,14 @@ def test_a_folder_is_looked_at_without_a_trace(tmp_path):
   held = tmp_path / "held"
   held.mkdir()
   (held / "config.gin").write_text(VERSION + CONFIG)
+  (held / "metrics.jsonl").touch()
   run = run_folder.RunFolder(held)
   run.refuse_others()
   run.refuse_others(CONFIG)
   run.refuse_use()
   with pytest.raises(InputError, match=r"train.seed is 0 there and 1"):
     run.refuse_others(CONFIG.replace("seed = 0", "seed = 1"))
-  assert os.listdir(held) == ["config.gin"]
+  assert sorted(os.listdir(held)) == ["config.gin", "metrics.jsonl"]
 
 
 @pytest.mark.parametrize("change, said", [
@@ -86,12 +90,47 @@ def test_another_configuration_is_refused_by_its_first_difference(
     tmp_path, change, said):
   with run_folder.RunFolder(tmp_path) as run:
     run.prepare(CONFIG)
+    run.metrics.touch()
   with pytest.raises(InputError, match=said) as refusal:
     run_folder.RunFolder(tmp_path).prepare(CONFIG.replace(*change))
   assert "\n" not in str(refusal.value)
   assert "choose another --workdir, or delete" in str(refusal.value)
   with run_folder.RunFolder(tmp_path) as run:  # The refusal let go of the lock.
     run.prepare(CONFIG)
+
+
+def _charges(path: pathlib.Path, rows: int) -> None:
+  """A store of responses as far as it is looked at here."""
+  with contextlib.closing(sqlite3.connect(path)) as database:
+    database.execute("CREATE TABLE charges (key BLOB)")
+    database.executemany(
+        "INSERT INTO charges VALUES (?)", [(b"row",)] * rows)
+    database.commit()
+
+
+@pytest.mark.parametrize("version", [VERSION, "# wsl_extraction 0.0.1\n"])
+def test_a_folder_in_which_nothing_was_paid_is_anyones(tmp_path, version):
+  """What a process leaves that is killed before the first query."""
+  (tmp_path / "config.gin").write_text(version + CONFIG)
+  (tmp_path / "queries.json").write_text("{}")
+  (tmp_path / "notes.txt").write_text("mine")
+  _charges(tmp_path / "responses.sqlite", 0)
+  mended = CONFIG.replace("= 100", "= 200")
+  run_folder.RunFolder(tmp_path).refuse_others(mended)
+  with run_folder.RunFolder(tmp_path) as run:
+    run.prepare(mended)
+    assert run.config.read_text() == VERSION + mended
+  assert sorted(os.listdir(tmp_path)) == [".lock", "config.gin", "notes.txt"]
+  _charges(tmp_path / "responses.sqlite", 1)
+  with pytest.raises(InputError, match="200 there and 100 here"):
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
+
+
+def test_a_configuration_of_the_users_own_is_not_replaced(tmp_path):
+  (tmp_path / "config.gin").write_text("# my own file\n")
+  with pytest.raises(InputError, match="left no number"):
+    run_folder.RunFolder(tmp_path).prepare(CONFIG)
+  assert (tmp_path / "config.gin").read_text() == "# my own file\n"
 
 
 def test_gins_own_normal_form_is_compared():

@@ -63,7 +63,9 @@ class RunFolder:
 
     Accepted are a folder that does not exist, an empty one, and one whose
     config.gin was written by this version of the package and binds the same
-    names to the same values (other comments and order do not count). Holds the
+    names to the same values (other comments and order do not count). So is a
+    folder of whatever configuration whose run ended before anything was paid
+    for; what it left is removed. Holds the
     folder until `close`, or until the process ends in whatever way. Removes
     what a killed process left half written.
 
@@ -84,6 +86,8 @@ class RunFolder:
       raise self._in_use(owner)
     try:
       self.refuse_others(config)  # again: it was not held before
+      if self._is_other(config):
+        self._remove_traces()
       if not self.config.exists():
         self.write_text(self.config.name, f"{_VERSION_LINE}{config.strip()}\n")
       self._sweep()
@@ -111,6 +115,9 @@ class RunFolder:
           "choose another --workdir") from error
     except ValueError as error:
       raise damaged(self.config, error, "delete that folder") from error
+    if gin_diff.version(held) and self._is_other(config or held) and (
+        not self.has_work()):
+      return  # a file of that name without a version may be the user's own
     self._refuse_version(held)
     difference = gin_diff.first_difference(held, config or held)
     if difference:
@@ -135,18 +142,33 @@ class RunFolder:
 
     For a run that failed before anything was paid for.
     """
-    # The configuration last: without it a folder is foreign.
-    for path in (self.queries, self.responses, self.measured,
-                 *self.round_files(), self.config, self.path / ".lock"):
-      path.unlink(missing_ok=True)
+    self._remove_traces()
+    (self.path / ".lock").unlink(missing_ok=True)
     self.close()
     with contextlib.suppress(OSError):
       self.path.rmdir()
 
   def has_work(self) -> bool:
-    """True if something was paid for, or training has begun."""
-    return self.metrics.exists() or self.events.exists() or bool(
-        self.round_files()) or _charged(self.responses)
+    """True if something was paid for, or there is a result or a training."""
+    return any(path.exists() for path in (
+        self.metrics, self.events, self.checkpoint, self.operative,
+        self.surrogate, self.result, *self.round_files())) or (
+            _charged(self.responses))
+
+  def _is_other(self, config: str) -> bool:
+    """True if the folder belongs to another configuration or version."""
+    try:
+      held = self.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+      return False
+    return gin_diff.version(held) != wsl_extraction.__version__ or (
+        gin_diff.first_difference(held, config) is not None)
+
+  def _remove_traces(self) -> None:
+    # The configuration last: without it a folder is foreign.
+    for path in (self.queries, self.responses, self.measured,
+                 *self.round_files(), self.config):
+      path.unlink(missing_ok=True)
 
   def round_files(self) -> list[pathlib.Path]:
     """Checkpoints of trainings before the rounds of an attack, round_*."""
