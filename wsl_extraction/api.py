@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.data import convert as data
 from wsl_extraction.data.split import Parts
-from wsl_extraction.errors import InputError
+from wsl_extraction.errors import InputError, VictimWarning
 from wsl_extraction.evaluation import by_goal
 from wsl_extraction.evaluation.by_goal import Evaluation
 from wsl_extraction.oracle import reveal_names
@@ -45,9 +46,20 @@ from wsl_extraction.victims.victim import Victim
 _LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
 
 
+from wsl_extraction.victims.diagnosis import (
+    Diagnosis,
+    diagnose,
+    is_suspicious,
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class Copy:
   """A surrogate, and what there is to say of it; prints as a table.
+_IN_DOUBT = 128  # and as many as that where these look like guesses
+
+
+def _warn(text: str) -> None:
+  # The caller of `extract` is where a user looks.
+  warnings.warn(text, VictimWarning, stacklevel=5)
 
   Attributes:
     surrogate: A Keras model that maps rows to logits [n, c].
@@ -198,8 +210,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
             witnesses: np.ndarray | None = None,
             provenance: Mapping[str, Any] | None = None,
             begin: Callable[[], None] = lambda: None,
-            stage: Callable[[str, str], None] = lambda name, words: None
-            ) -> Copy:
+            stage: Callable[[str, str], None] = lambda name, words: None,
+            warn: Callable[[str], None] = _warn) -> Copy:
   """Checks the victim, runs the attack, and measures the surrogate.
 
   Args:
@@ -220,8 +232,9 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     InputError: The victim is not what it is declared to be, or as for
       `Attack.__call__`.
   """
+    warn: Called with each doubt about the victim, before the attack asks.
   started = time.monotonic()
-  probed = check_victim(victim, parts, stores, fingerprint)
+  probed = check_victim(victim, parts, stores, fingerprint, warn)
   with attack_oracle(victim, options, stores, fingerprint) as oracle:
     begin()
     extraction = attack(
@@ -267,7 +280,8 @@ def _charges(ledger: Ledger, features: int) -> result.Charges:
 
 
 def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
-                 fingerprint: str | None = None) -> int:
+                 fingerprint: str | None = None,
+                 warn: Callable[[str], None] = _warn) -> int:
   """Makes sure that answers are what is declared, on rows of the owner.
 
   Args:
@@ -275,17 +289,43 @@ def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
     parts: Have the rows.
     stores: The file `measured` of which keeps the answers.
     fingerprint: Of the data set.
+  A victim that guesses, or always answers the same, is warned of: most often
+  it wants inputs of another range, or names classes in another order.
+
 
   Returns:
     The rows that the victim was asked about.
 
   Raises:
+    warn: Called with each doubt.
     VictimMismatch: They are not.
   """
   with examiner_oracle(victim, stores, fingerprint) as examiner:
     before = examiner.ledger.rows
-    examiner.query(victims.probe_rows(parts, _LOOKED_AT))
-    return examiner.ledger.rows - before
+    diagnosis = Diagnosis()
+    looks = [_looked_at(parts, examiner, _LOOKED_AT)]
+    if is_suspicious(victim, *looks[0]):
+      # Chance alone may have made a few rows look bad.
+      if len(parts.test) > _LOOKED_AT:
+        looks.append(_looked_at(parts, examiner, _IN_DOUBT))
+      diagnosis = diagnose(victim, *looks[-1])
+    asked = examiner.ledger.rows - before + diagnosis.asked
+  for doubt in diagnosis.doubts:
+    warn(doubt)
+  return asked
+
+
+def _looked_at(parts: Parts, examiner: Oracle, count: int
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+  """Rows of the owner, the answers to them, and their classes if known."""
+  rows = victims.probe_rows(parts, count)
+  response = examiner.query(rows)
+  labels = parts.test.labels
+  answers = response.arrays.get("values")
+  if answers is None or "classes" in response.arrays:
+    answers = response.classes[:, :1]
+  return np.asarray(rows), answers, None if labels is None else np.asarray(
+      labels[:len(rows)])
 
 
 def _name_queries(folder: pathlib.Path, parts: Parts) -> None:

@@ -1,4 +1,7 @@
-"""The one exception that means: the user gave something that cannot work."""
+"""The one exception that means: the user gave something that cannot work.
+
+And the one warning, of what works and is hardly meant.
+"""
 
 
 class InputError(ValueError):
@@ -8,3 +11,7 @@ class InputError(ValueError):
   Binaries print it and exit with status 2. Every other exception is a defect
   of the package, and keeps its traceback.
   """
+
+
+class VictimWarning(UserWarning):
+  """A victim that is most likely asked in the wrong way; goes on."""

@@ -197,7 +197,8 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
               run.responses, _measured(run, victim, dataset)),
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
-          begin=lambda: hosts.share(victim.facts()), stage=stages.Stages())
+          begin=lambda: hosts.share(victim.facts()), stage=stages.Stages(),
+          warn=notices.warn)
     except BaseException:
       if is_new and not run.has_work():
         run.discard()

@@ -100,7 +100,8 @@ def _victim(source: Any, model: keras.Model, parts: Parts,
   answer = in_batches(model, source.batch_size)
   predict = inputs.rescaled(answer, parts.space, source.value_range)
   return Victim(parts.space, int(model.output_shape[-1]),
-                quantities_of(source.outputs, predict), fingerprint)
+                quantities_of(source.outputs, predict), fingerprint,
+                value_range=source.value_range or parts.space.value_range)
 
 
 def load(path: str | os.PathLike) -> keras.Model:
