@@ -38,28 +38,33 @@ from wsl_extraction.oracle.stores import (
   examiner_oracle,
 )
 from wsl_extraction.report import json_text, result, run_table
-from wsl_extraction.runtime import devices, distribution, files
+from wsl_extraction.runtime import (
+  devices,
+  distribution,
+  files,
+  keras_saving,
+)
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
-from wsl_extraction.victims.victim import Victim
-
-_LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
-
-
 from wsl_extraction.victims.diagnosis import (
     Diagnosis,
     diagnose,
     is_suspicious,
 )
-@dataclasses.dataclass(frozen=True, eq=False)
-class Copy:
-  """A surrogate, and what there is to say of it; prints as a table.
+from wsl_extraction.victims.victim import Victim
+
+_LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
 _IN_DOUBT = 128  # and as many as that where these look like guesses
 
 
 def _warn(text: str) -> None:
   # The caller of `extract` is where a user looks.
   warnings.warn(text, VictimWarning, stacklevel=5)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Copy:
+  """A surrogate, and what there is to say of it; prints as a table.
 
   Attributes:
     surrogate: A Keras model that maps rows to logits [n, c].
@@ -110,7 +115,7 @@ def _warn(text: str) -> None:
     """
     folder = pathlib.Path(folder).expanduser()
     with files.atomic_write(folder / "surrogate.keras") as path:
-      self.surrogate.save(path)
+      keras_saving.save(self.surrogate, path)
     with files.atomic_write(folder / "result.json") as path:
       path.write_text(json_text.json_text(self.result, indent=2) + "\n",
                       encoding="utf-8")
@@ -227,12 +232,12 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     provenance: Goes into the result.
     begin: Called when the attack is about to ask.
     stage: Called with what a proof is doing.
+    warn: Called with each doubt about the victim, before the attack asks.
 
   Raises:
     InputError: The victim is not what it is declared to be, or as for
       `Attack.__call__`.
   """
-    warn: Called with each doubt about the victim, before the attack asks.
   started = time.monotonic()
   probed = check_victim(victim, parts, stores, fingerprint, warn)
   with attack_oracle(victim, options, stores, fingerprint) as oracle:
@@ -284,20 +289,20 @@ def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
                  warn: Callable[[str], None] = _warn) -> int:
   """Makes sure that answers are what is declared, on rows of the owner.
 
+  A victim that guesses, or always answers the same, is warned of: most often
+  it wants inputs of another range, or names classes in another order.
+
   Args:
     victim: It.
     parts: Have the rows.
     stores: The file `measured` of which keeps the answers.
     fingerprint: Of the data set.
-  A victim that guesses, or always answers the same, is warned of: most often
-  it wants inputs of another range, or names classes in another order.
-
+    warn: Called with each doubt.
 
   Returns:
     The rows that the victim was asked about.
 
   Raises:
-    warn: Called with each doubt.
     VictimMismatch: They are not.
   """
   with examiner_oracle(victim, stores, fingerprint) as examiner:

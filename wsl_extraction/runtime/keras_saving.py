@@ -1,0 +1,49 @@
+"""Saving Keras models without importing TensorFlow for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+  """Writes a model to a `.keras` file.
+
+  Keras asks of each value in a model's configuration whether it is one of
+  TensorFlow's types, and imports TensorFlow to ask: seconds and hundreds of
+  megabytes in a process of another backend. A module that was never imported
+  has made none of the values, so there Keras is told that it is absent.
+
+  Args:
+    model: The model.
+    path: The file, which ends in `.keras`.
+  """
+  with contextlib.nullcontext() if "tensorflow" in sys.modules else _absent():
+    model.save(path)
+
+
+@contextlib.contextmanager
+def _absent() -> Iterator[None]:
+  """Lets Keras find no TensorFlow; does nothing where Keras has changed."""
+  lazy = _lazy_tensorflow()
+  if getattr(lazy, "_available", ...) is not None:
+    yield
+    return
+  lazy._available = False
+  try:
+    yield
+  finally:
+    lazy._available = None
+
+
+def _lazy_tensorflow() -> Any:
+  try:
+    from keras.src.utils import module_utils
+  except ImportError:
+    return None
+  return getattr(module_utils, "tensorflow", None)
