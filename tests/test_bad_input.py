@@ -54,6 +54,7 @@ def gin_text(text: str) -> Callable[[pathlib.Path, pathlib.Path], None]:
   return prepare
 
 
+RESNET = ("surrogate/recipe.Recipe.network = @resnet_v2.resnet_v2",)
 OWN = ("--gin_file=own.gin", "--workdir=new")
 FLAGS = {
     "unknown flag": Case(("wrkdir", "--help"), arguments=("--wrkdir=x",)),
@@ -87,7 +88,7 @@ GIN = {
     "misspelt parameter": bound(
         "Learning.step = 3", said=("'step'", "check the spelling")),
     "misspelt parameter of a network": bound(
-        "resnet_v2.resnet_v2.dept = 8", said=("resnet_v2", "'dept'")),
+        *RESNET, "resnet_v2.resnet_v2.dept = 8", said=("resnet_v2", "'dept'")),
     "misspelt parameter of an optimizer": bound(
         "keras.optimizers.SGD.learning_rat = 0.1",
         said=("Recipe.optimizer", "learning_rat", "(in SGD)", "mend")),
@@ -133,7 +134,7 @@ SETTINGS = {
     "steps of before": bound(
         "Learning.steps = 3", command="label",
         said=("Learning.steps is gone", "write surrogate/recipe.Recipe.steps")),
-    "depth": bound("resnet_v2.resnet_v2.depth = 9",
+    "depth": bound(*RESNET, "resnet_v2.resnet_v2.depth = 9",
                    said=("Recipe.network", "depth 9", "8 and 11")),
     "batch size": bound("surrogate/Recipe.unlabeled_batch_size = 'a'",
                         said=("unlabeled_batch_size is 'a'", "give")),
