@@ -3,9 +3,9 @@
 "predict" is one call of Keras' `predict` over all images. "labelled" is what
 `label` does at its default batch size: it looks up which keys of all images are
 missing from a new `ResponseStore` on disk, then queries an `Oracle` over that
-store in batches of 256, at the reveal "scores". The oracle checks each batch,
-charges its keys in one transaction, asks the victim, and writes the responses
-in another. "predict a batch" calls Keras' `predict` for each batch of 256, as
+store at the reveal "scores", 16 batches of 256 at a time. The oracle checks the
+rows, charges the keys of a batch, asks the victim, and writes the responses in
+one transaction with the charges of the next batch. "predict a batch" calls Keras' `predict` for each batch of 256, as
 an oracle over a plain `model.predict` would. The victim is gin/mnist5k.gin's
 network, untrained, over its 5,000 digits, with 10 classes and with 1,000.
 """
@@ -18,6 +18,7 @@ import tempfile
 import timing
 
 _BATCH = 256
+_QUERY = 16 * _BATCH
 
 
 def contestants(classes: int, count: int):
@@ -56,10 +57,10 @@ def _label(victim, images) -> None:
   with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder, ResponseStore(
       pathlib.Path(folder) / "responses.sqlite", Scores(),
       victim.outputs) as store:
-    oracle = Oracle(Live(victim, Scores()), store=store)
+    oracle = Oracle(Live(victim, Scores()), store=store, batch_size=_BATCH)
     missing = store.missing(Examples(images).keys)
-    for start in range(0, len(missing), _BATCH):
-      oracle.query(images[missing[start:start + _BATCH]])
+    for start in range(0, len(missing), _QUERY):
+      oracle.query(images[missing[start:start + _QUERY]])
 
 
 def main() -> None:
