@@ -38,7 +38,12 @@ from wsl_extraction.oracle.stores import (
   examiner_oracle,
 )
 from wsl_extraction.report import json_text, result, run_table
-from wsl_extraction.runtime import devices, distribution, files
+from wsl_extraction.runtime import (
+  devices,
+  distribution,
+  files,
+  keras_saving,
+)
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
 from wsl_extraction.victims.diagnosis import (
@@ -110,7 +115,7 @@ class Copy:
     """
     folder = pathlib.Path(folder).expanduser()
     with files.atomic_write(folder / "surrogate.keras") as path:
-      self.surrogate.save(path)
+      keras_saving.save(self.surrogate, path)
     with files.atomic_write(folder / "result.json") as path:
       path.write_text(json_text.json_text(self.result, indent=2) + "\n",
                       encoding="utf-8")

@@ -173,6 +173,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import api
   from wsl_extraction.report import metrics_file, notices, stages
+  from wsl_extraction.runtime import keras_saving
 
   begun = [path for path in (run.checkpoint, run.queries, *run.round_files())
            if path.exists()]
@@ -204,7 +205,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
         run.discard()
       raise
   with files.atomic_write(run.surrogate) as path:
-    copy.surrogate.save(path)
+    keras_saving.save(copy.surrogate, path)
   run.write_text("operative.gin", gin.operative_config_str())
   run.write_json("result.json", {
       **copy.result, "replicas": placement.replicas,
