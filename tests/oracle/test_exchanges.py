@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsl_extraction.oracle.exchanges import AnswerLost, Link
+from wsl_extraction.oracle.exchanges import AnswerLost, AnswersLost, Link
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimFailed
@@ -71,12 +71,34 @@ def test_a_lost_answer_is_charged_again(store, stored):
   assert remote.prepared == [(0, 0), (0, 4), (1, 8), (2, 12), (0, 16)]
 
 
-def test_a_budget_holds_for_what_is_sent_again(store):
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_budget_holds_for_what_is_sent_again(store, stored):
   remote = Remote(lost=(1,))
-  oracle = remote.oracle(budget=10, store=store)
-  with pytest.raises(BudgetExceeded, match=r"a batch of 4 rows .* 8 of 10"):
+  oracle = remote.oracle(budget=10, store=store if stored else None)
+  told = (r"4 of 8 rows of a query are answered: the budget is 10 rows, 8 are "
+          r"charged, 4 of them rows sent again")
+  with pytest.raises(AnswersLost, match=told) as lost:
     oracle.query(rows(*range(8)))
-  assert (len(remote.seen), oracle.ledger.rows, len(store)) == (8, 8, 4)
+  assert (len(remote.seen), oracle.ledger.rows) == (8, 8)
+  # What was paid for is not lost.
+  assert lost.value.answered.tolist() == [0, 1, 2, 3]
+  assert lost.value.response is not None
+  np.testing.assert_array_equal(
+      lost.value.response.probabilities()[:, 0], [0, 0.01, 0.02, 0.03])
+
+
+def test_rows_known_before_are_answered_though_the_budget_is_lost(store):
+  remote = Remote(lost=(2,))
+  oracle = remote.oracle(budget=12, store=store)
+  oracle.query(rows(5, 1))
+  with pytest.raises(AnswersLost) as lost:
+    oracle.query(rows(*range(10)))
+  assert lost.value.answered.tolist() == [0, 1, 2, 3, 4, 5]
+  # The same again, from a store that knows of it.
+  with pytest.raises(AnswersLost) as again:
+    remote.oracle(budget=12, store=store).query(rows(*range(10)))
+  assert again.value.answered.tolist() == lost.value.answered.tolist()
+  assert len(remote.seen) == store.spent == 10
 
 
 def test_more_than_the_budget_is_refused_before_the_first_request(store):

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from wsl_extraction.oracle.ledger import Ledger
+import numpy as np
+
+from wsl_extraction.oracle.ledger import BudgetExceeded, Ledger
 from wsl_extraction.oracle.outputs import VictimFailed
 from wsl_extraction.oracle.response import Response
+from wsl_extraction.oracle.response_store import ResponseStore
 
 
 class AnswerLost(VictimFailed):
@@ -23,6 +26,25 @@ class AnswerLost(VictimFailed):
 
   Nobody knows whether the service has answered them: they count as answered.
   """
+
+
+class AnswersLost(BudgetExceeded):
+  """Lost answers took what was left of the budget.
+
+  Attributes:
+    answered: The positions [m] of the rows of the query that were answered.
+    response: The response to them; None where there are none.
+  """
+
+  def __init__(self, ledger: Ledger, rows: int, answered: Sequence[int],
+               parts: Sequence[Response]):
+    """Keeps what was answered of a query of so many rows."""
+    super().__init__(
+        f"{len(answered)} of {rows} rows of a query are answered: the budget "
+        f"is {ledger.budget}, {ledger.rows} are charged, {ledger.resent} of "
+        "them rows sent again as their answers were lost; raise the budget")
+    self.answered = np.array(answered, np.int64)
+    self.response = Response.join(parts) if parts else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,34 +81,52 @@ class Linked(Protocol):
     ...
 
 
-def exchange(responder: Linked, ledger: Ledger, rows: Any,
-             keys: Sequence[bytes], batch_size: int | None = None
-             ) -> Iterator[tuple[Sequence[bytes], Response]]:
+def by_requests(responder: Linked, ledger: Ledger, store: ResponseStore | None,
+                rows: Any, keys: Sequence[bytes],
+                batch_size: int | None = None) -> Response:
   """Charges rows and asks about them, a request at a time.
 
   Args:
     responder: What answers, by a link.
     ledger: What charges.
+    store: Keeps the response to each request before the next one is sent.
     rows: Checked rows [n, *shape], n at least 1.
     keys: Their identities.
     batch_size: The most rows at once; None for as many as the link takes.
 
-  Yields:
-    The identities of the rows of a request, and the response to them.
-
   Raises:
-    BudgetExceeded: They are more than what is left, and nothing is charged; or
-      lost answers took what was left.
+    BudgetExceeded: They are more than what is left, and nothing is charged.
+    AnswersLost: Lost answers took what was left.
     VictimFailed: The victim did not answer; what was sent stays charged.
   """
   link = responder.link
   assert link is not None, "only a remote victim is asked by requests"
-  ledger.afford(keys)
+  missing = store.missing(keys) if store is not None else (
+      np.arange(len(keys), dtype=np.int64))
   size = min(batch_size or link.batch_size, link.batch_size)
-  for start in range(0, len(keys), size):
-    some = keys[start:start + size]
-    yield some, _request(
-        link, responder, ledger, rows[start:start + size], some)
+  parts: list[Response] = []
+  done = 0
+  try:
+    ledger.afford([keys[row] for row in missing.tolist()])
+    for start in range(0, len(missing), size):
+      chosen = missing[start:start + size]
+      some = [keys[row] for row in chosen.tolist()]
+      response = _request(link, responder, ledger, rows[chosen], some)
+      parts.append(response if store is None else store.write(some, response))
+      done += len(some)
+  except BudgetExceeded as error:
+    if not ledger.resent:
+      raise
+    if store is not None:
+      unknown = {keys[row] for row in missing[done:].tolist()}
+      answered = [row for row, key in enumerate(keys) if key not in unknown]
+      parts = [store.read([keys[row] for row in answered])] if answered else []
+    else:
+      answered = list(range(done))
+    raise AnswersLost(ledger, len(keys), answered, parts) from error
+  if store is None or len(missing) == len(keys):
+    return Response.join(parts)
+  return store.read(keys)
 
 
 def _request(link: Link, responder: Linked, ledger: Ledger, rows: Any,

@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 
 from wsl_extraction import checks
-from wsl_extraction.oracle.exchanges import exchange
+from wsl_extraction.oracle.exchanges import by_requests
 from wsl_extraction.oracle.ledger import Budget, Ledger
 from wsl_extraction.oracle.responders import Responder
 from wsl_extraction.oracle.response import Response
@@ -63,7 +63,6 @@ class Oracle:
                          responder.remote)
     # No reference to `self`: the closure is all that leads to the victim.
     space, ledger, lock = self.space, self.ledger, threading.Lock()
-    link = responder.link
     empty = _empty(responder)
     batch_size = checks.whole("batch_size", batch_size, 1, optional=True)
 
@@ -73,12 +72,11 @@ class Oracle:
       if not keys:
         return empty
       with lock:
-        if store is None and link is None:
+        if responder.link is not None:
+          return by_requests(responder, ledger, store, rows, keys, batch_size)
+        if store is None:
           ledger.charge(keys)
           return responder(rows, keys)
-        if store is None:
-          return Response.join([response for _, response in exchange(
-              responder, ledger, rows, keys)])
         missing = store.missing(keys)
         if not len(missing):
           return store.read(keys)
@@ -86,10 +84,6 @@ class Oracle:
         ledger.afford(unknown)
         every = len(unknown) == len(keys)
         asked = rows if every else rows[missing]
-        if link is not None:
-          written = [store.write(*answered) for answered in exchange(
-              responder, ledger, asked, unknown, batch_size)]
-          return Response.join(written) if every else store.read(keys)
         size = batch_size or len(unknown)
         ledger.charge(unknown[:size])
         written = []
@@ -116,7 +110,8 @@ class Oracle:
     Raises:
       InputError: They do not lie in the space; nothing is charged.
       BudgetExceeded: They are more than what is left of the budget; the victim
-        has not seen them and nothing is charged.
+        has not seen them and nothing is charged. Or lost answers took what was
+        left (`exchanges.AnswersLost`), which stays charged.
       VictimFailed: The victim did not answer; they are charged.
     """
     return self._answer(rows)

@@ -23,6 +23,7 @@ from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.graph import ends, penultimate
 from wsl_extraction.objectives.objective import Objective
+from wsl_extraction.oracle.exchanges import AnswersLost
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import Response
 from wsl_extraction.oracle.reveals import Label, Reveal
@@ -176,8 +177,12 @@ class Learning(Attack):
       session.ask(number)
     session.train(student, self.rounds, seeds)
     surrogate = runtime.placement.on_one_device(student.network)
-    return Extraction(surrogate, Status.DONE, figures=(
-        Figure("labeled", len(session.log.all())),
+    lost = len(session.unanswered)
+    status = Status.BUDGET_EXHAUSTED if lost else Status.DONE
+    missing = f"{lost} responses, as lost answers took the budget"
+    return Extraction(surrogate, status, missing=missing if lost else "",
+                      figures=(
+        Figure("labeled", len(session.answered())),
         Figure("pool", pool),
         Figure("strategy", type(self.strategy).__name__),
         Figure("rounds", self.rounds),
@@ -200,6 +205,8 @@ class _Session:
     self.log = query_log.QueryLog(runtime.folder, len(self.pool), sizes)
     self.placement.wait()  # all have read it, before one writes
     self.responses: list[Response] = []
+    # Positions in the pool that a remote victim has not answered in its budget.
+    self.unanswered: set[int] = set()
     # Whether responses are too large to keep, and free when asked for again.
     self.requeries_store = attack.uses_oracle and oracle.remembers and (
         sum(sizes) * oracle.outputs > _MOST_VALUES)
@@ -226,14 +233,27 @@ class _Session:
       return
     if not self.placement.is_main:
       self.placement.wait()  # until there are responses to be read
-    rows = self.pool[self.log.chosen[number]]
-    size = self.attack.query_batch_size
-    for start in range(0, len(rows), size):
-      response = self.oracle.query(rows[start:start + size])
-      if not self.requeries_store:
+    chosen, size = self.log.chosen[number], self.attack.query_batch_size
+    for start in range(0, len(chosen), size):
+      some = chosen[start:start + size]
+      try:
+        response = self.oracle.query(self.pool[some])
+      except AnswersLost as error:
+        # What was answered is paid for, and better than nothing.
+        self.unanswered.update(np.delete(some, error.answered).tolist())
+        response = error.response
+      if response is not None and not self.requeries_store:
         self.responses.append(response)
+    if len(self.unanswered) == len(self.log.all()):
+      raise InputError("no row was answered: lost answers took the budget of "
+                       f"{self.oracle.ledger.budget}; raise the budget")
     if self.placement.is_main:
       self.placement.wait()
+
+  def answered(self) -> np.ndarray:
+    """The positions in the pool of examples to learn from, int64 [n]."""
+    chosen = self.log.all()
+    return chosen[~np.isin(chosen, list(self.unanswered))]
 
   def surrogate_outputs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities [m, c] and features [m, f] of the pool, by a surrogate.
@@ -260,7 +280,7 @@ class _Session:
 
   def train(self, student: Student, number: int, seeds: Seeds) -> None:
     """Trains on all responses so far, before a round or after the last."""
-    attack, chosen = self.attack, self.log.all()
+    attack, chosen = self.attack, self.answered()
     is_last = number == attack.rounds
     self._drop_checkpoints(number)
     unasked = np.ones(len(self.pool), bool)
