@@ -76,9 +76,13 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
                      "with a smaller learning rate")
   oracle, figures = {}, {}
   if test.labels is not None:
+    # A victim that names a few classes does not say which come after them.
+    named = responses.arrays.get("classes")
+    ranking = responses.values if named is None else responses.probabilities()
     for k in _TOP:
-      oracle[f"accuracy_top{k}"] = metrics.accuracy(
-          responses.values, test.labels, k)
+      if named is None or k <= named.shape[1]:
+        oracle[f"accuracy_top{k}"] = metrics.accuracy(
+            ranking, test.labels, k)
       figures[f"accuracy_top{k}"] = metrics.accuracy(scores, test.labels, k)
   for k in _TOP:
     figures[f"fidelity_top{k}"] = metrics.fidelity(

@@ -196,9 +196,11 @@ class Live(Responder):
     try:
       return function(rows)
     except answers.BadAnswer as error:
-      # The text may hold what is not revealed.
-      raise answers.VictimMismatch(str(error)) if self._is_owner else (
-          answers.failed(len(rows))) from None
+      text = str(error)
+    # Not above: an adversary would find the text, which may hold what is not
+    # revealed, in the context of the error.
+    raise answers.VictimMismatch(text) if self._is_owner else (
+        answers.failed(len(rows)))
 
   def _other(self, values: Any, rows: int) -> np.ndarray:
     values = np.asarray(values)

@@ -12,12 +12,19 @@ import numpy as np
 from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle.outputs import look_like_probabilities
-from wsl_extraction.victims import keras_file
+from wsl_extraction.oracle.outputs import (
+  BadAnswer,
+  as_array,
+  look_like_percent,
+  look_like_probabilities,
+)
+from wsl_extraction.victims import answers, keras_file
 from wsl_extraction.victims.function import Function
 from wsl_extraction.victims.keras_file import KerasModel
 from wsl_extraction.victims.sklearn_model import Sklearn, is_classifier
-from wsl_extraction.victims.victim import OUTPUTS, VictimSource
+from wsl_extraction.victims.victim import VictimSource
+
+OUTPUTS = ("logits", "probabilities", "percent")
 
 
 def source_of(victim: Any, probe: np.ndarray,
@@ -29,7 +36,8 @@ def source_of(victim: Any, probe: np.ndarray,
       scikit-learn, a function of an array, or a source already.
     probe: Rows of the victim's owner [n, ...], by whose answers to tell what is
       not given.
-    outputs: "logits" or "probabilities"; None tells by the answers.
+    outputs: "logits", "probabilities" or "percent"; None tells by the answers.
+      A `Function` takes labels and the best few classes as well.
 
   Raises:
     InputError: It is none of these, or answers with something else.
@@ -56,15 +64,31 @@ def source_of(victim: Any, probe: np.ndarray,
 
 def _outputs_of(function: Callable[[np.ndarray], Any],
                 probe: np.ndarray) -> tuple[str, int]:
-  """"logits" or "probabilities", told by answers, and the number of classes."""
-  values = np.asarray(function(probe.copy()))
+  """The form of scores, told by answers, and the number of classes."""
+  try:
+    values = as_array(answers.plain(function(probe.copy())))
+  except BadAnswer as error:
+    raise InputError(str(error)) from error
   if values.ndim != 2 or len(values) != len(probe) or (
       values.dtype.kind not in "uif"):
     raise InputError(
         f"the victim answered {len(probe)} rows with shape {values.shape} and "
-        f"dtype {values.dtype}; a victim maps [n, ...] to real numbers [n, c]")
-  kind = "probabilities" if look_like_probabilities(values) else "logits"
-  return kind, values.shape[1]
+        f"dtype {values.dtype}; a victim maps [n, ...] to real numbers [n, c], "
+        "or say what else it gives: Function(..., outputs='label')")
+  one = values.shape[1] == 1
+  if look_like_percent(values):
+    kind = "percent"
+  elif look_like_probabilities(values) or (one and _is_a_share(values)):
+    kind = "probabilities"
+  else:
+    kind = "logits"
+  return kind, 2 if one else values.shape[1]
+
+
+def _is_a_share(values: np.ndarray) -> bool:
+  """True for numbers from 0 to 1, not all whole: one sigmoid output."""
+  return bool(len(values) > 3 and values.min() >= 0 and values.max() <= 1
+              and (values != np.round(values)).any())
 
 
 def label_numbers(source: VictimSource, labels: np.ndarray) -> np.ndarray:

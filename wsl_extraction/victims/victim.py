@@ -19,8 +19,6 @@ from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import answers
 
-OUTPUTS = ("logits", "probabilities")
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Victim:
