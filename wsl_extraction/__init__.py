@@ -38,7 +38,8 @@ _MODULES = {
         "victims.function": ("Function",),
         "victims.keras_file": ("KerasFile", "KerasModel"),
         "victims.perceptron": ("Perceptron",),
-        "victims.sklearn_model": ("Sklearn",),
+        "victims.served": ("Served",),
+        "victims.sklearn_model": ("Sklearn", "SklearnFile"),
     }.items() for name in names}
 
 # Computed, not written twice; the stub has the names for checkers.

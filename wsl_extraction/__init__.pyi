@@ -38,6 +38,10 @@ from wsl_extraction.victims.keras_file import (
     KerasModel as KerasModel,
 )
 from wsl_extraction.victims.perceptron import Perceptron as Perceptron
-from wsl_extraction.victims.sklearn_model import Sklearn as Sklearn
+from wsl_extraction.victims.served import Served as Served
+from wsl_extraction.victims.sklearn_model import (
+    Sklearn as Sklearn,
+    SklearnFile as SklearnFile,
+)
 
 __version__: str

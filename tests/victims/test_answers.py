@@ -67,7 +67,7 @@ def test_labels_by_number_and_by_name(form):
   response = owner(victim, Label()).query(X)
   np.testing.assert_array_equal(response.top_classes, X.argmax(axis=1))
   assert set(response.arrays) == {"classes"}
-  with pytest.raises(InputError, match="'scores' needs .*gives labels: choose"):
+  with pytest.raises(InputError, match=r"'scores' needs .*gives labels: choose"):
     Live(victim, Scores())
 
 
@@ -116,7 +116,7 @@ def test_no_more_is_revealed_than_the_service_gives():
   victim = loaded(TOP["arrays"], outputs="top_k", k=3)
   with pytest.raises(InputError, match="choose the reveal 'top_k:3'"):
     Live(victim, TopK(4))
-  with pytest.raises(InputError, match="'scores' needs .*gives the best sc"):
+  with pytest.raises(InputError, match=r"'scores' needs .*gives the best sc"):
     Live(victim, Scores())
   assert settings.richest(victim).reveal == TopK(3)
   assert settings.richest(loaded(LABELS["numbers"], outputs="label")

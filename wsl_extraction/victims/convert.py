@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from wsl_extraction.oracle.outputs import (
   look_like_percent,
   look_like_probabilities,
 )
-from wsl_extraction.victims import answers, keras_file
+from wsl_extraction.victims import answers, keras_file, sklearn_model
 from wsl_extraction.victims.function import Function
 from wsl_extraction.victims.keras_file import KerasModel
 from wsl_extraction.victims.sklearn_model import Sklearn, is_classifier
@@ -32,8 +33,8 @@ def source_of(victim: Any, probe: np.ndarray,
   """A source for the kind of thing that a victim is.
 
   Args:
-    victim: The path of a `.keras` file, a Keras model, a fitted classifier of
-      scikit-learn, a function of an array, or a source already.
+    victim: The path of a `.keras` or `.skops` file, a Keras model, a fitted
+      classifier of scikit-learn, a function of an array, or a source already.
     probe: Rows of the victim's owner [n, ...], by whose answers to tell what is
       not given.
     outputs: "logits", "probabilities" or "percent"; None tells by the answers.
@@ -47,7 +48,8 @@ def source_of(victim: Any, probe: np.ndarray,
   if outputs is not None:
     checks.one_of("outputs", outputs, OUTPUTS)
   if isinstance(victim, (str, os.PathLike)):
-    victim = keras_file.load(victim)
+    is_skops = pathlib.Path(victim).suffix == ".skops"
+    victim = (sklearn_model if is_skops else keras_file).load(victim)
   if isinstance(victim, keras.Model):
     return KerasModel(model=victim, outputs=outputs or _outputs_of(
         lambda rows: victim.predict_on_batch(rows), probe)[0])

@@ -1,10 +1,13 @@
-"""Victims that are classifiers of scikit-learn."""
+"""Victims that are classifiers of scikit-learn, at hand or in files."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import pathlib
 import pickle
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -12,28 +15,40 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.victims import inputs
 from wsl_extraction.victims.victim import (
-    Victim,
-    VictimSource,
-    digest,
-    quantities_of,
+  Victim,
+  VictimSource,
+  digest,
+  quantities_of,
 )
+
+_COMPARED = 256  # rows on which scores and predictions are compared
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sklearn(VictimSource):
-  """A fitted classifier: with `predict_proba`, else `predict`.
+  """A fitted classifier of scikit-learn, or with its methods.
 
-  A classifier without probabilities answers with one-hot rows. Rows of images
-  are flattened. Class i of the oracle is `estimator.classes_[i]`.
+  It answers with probabilities if it has `predict_proba`, else with the scores
+  of `decision_function` as logits (of two classes, 0 and the score), else with
+  one-hot rows of what it predicts. So it does too where the largest score is
+  not that of the class that it predicts, as in one-against-one schemes. Rows of
+  images are flattened. Class i of the oracle is `estimator.classes_[i]`.
 
   Attributes:
     estimator: The classifier.
+    value_range: The range of values that it was fitted on; None for that of the
+      data.
   """
 
   estimator: Any
+  _: dataclasses.KW_ONLY
+  value_range: tuple[float, float] | None = None
 
   def __post_init__(self):
+    inputs.check_range("Sklearn.value_range", self.value_range)
     if not is_classifier(self.estimator):
       checks.refuse("Sklearn.estimator", self.estimator, "a fitted classifier "
                     "of scikit-learn, with classes_ and predict")
@@ -56,9 +71,88 @@ class Sklearn(VictimSource):
       raise InputError(f"the classifier has {outputs} classes, the data "
                        f"{parts.num_classes}; use the data that it was fitted "
                        "on")
-    return Victim(parts.space, outputs,
-                  quantities_of("probabilities", _predictor(model)),
-                  digest("sklearn", _content(model)))
+    kind, predict = _predictor(model, parts.space, self.value_range)
+    changed = [] if self.value_range is None else [self.value_range]
+    return Victim(
+        parts.space, outputs, quantities_of(kind, predict, classes=outputs),
+        digest("sklearn", _content(model), *changed),
+        value_range=self.value_range or parts.space.value_range)
+
+
+@dataclasses.dataclass(frozen=True)
+class SklearnFile(VictimSource):
+  """A classifier of scikit-learn in a `.skops` file, which runs no code.
+
+  Write it with `skops.io.dump(classifier, "name.skops")`. See `Sklearn`.
+
+  Attributes:
+    path: The file.
+    trusted: The names of types in it that skops does not trust by itself, and
+      that may be loaded all the same. Trees have "sklearn.tree._tree.Tree".
+    value_range: See `Sklearn`.
+  """
+
+  path: str
+  _: dataclasses.KW_ONLY
+  trusted: Sequence[str] = ()
+  value_range: tuple[float, float] | None = None
+
+  def __post_init__(self):
+    checks.text("SklearnFile.path", self.path, "the path of a .skops file")
+    good = isinstance(self.trusted, (list, tuple)) and all(
+        isinstance(name, str) for name in self.trusted)
+    if not good:
+      checks.refuse("SklearnFile.trusted", self.trusted,
+                    "a list of the names of types")
+    inputs.check_range("SklearnFile.value_range", self.value_range)
+
+  def load(self, parts, runtime):
+    """Loads the classifier.
+
+    Raises:
+      InputError: The file cannot be read, holds types that are not trusted, or
+        a classifier that does not fit the data.
+    """
+    model = load(self.path, self.trusted)
+    victim = Sklearn(model, value_range=self.value_range).load(parts, runtime)
+    # Pickles of one file that is loaded twice differ in what they share.
+    content = pathlib.Path(self.path).expanduser().read_bytes()
+    return dataclasses.replace(victim, fingerprint=digest(
+        "skops", content, self.value_range))
+
+
+def load(path: str | os.PathLike, trusted: Sequence[str] = ()) -> Any:
+  """Loads a classifier from a `.skops` file, of trusted types only.
+
+  Raises:
+    InputError: It is missing, damaged, of other types, or no classifier.
+  """
+  from skops import io
+
+  path = pathlib.Path(path).expanduser()
+  if not path.is_file():
+    raise InputError(f"there is no model file {path}; give the path of a "
+                     ".skops file")
+  if not zipfile.is_zipfile(path):
+    raise InputError(f"{path} is no .skops file; write it with "
+                     "skops.io.dump(classifier, 'name.skops'), as a pickle "
+                     "would run code")
+  try:
+    strange = sorted(set(io.get_untrusted_types(file=path)) - set(trusted))
+    model = None if strange else io.load(path, trusted=list(trusted))
+  except Exception as error:  # whatever its parts raise
+    text = " ".join(str(error).split())[:200]
+    raise InputError(f"{path} cannot be loaded as a .skops file ({text}); it "
+                     "is damaged, or of another version of scikit-learn"
+                     ) from error
+  if strange:
+    raise InputError(f"{path} holds types that are not trusted, "
+                     f"{checks.listed(strange)}; look at them, and name them "
+                     "in SklearnFile.trusted if they are yours")
+  if not is_classifier(model):
+    raise InputError(f"{path} holds {type(model).__name__}, which is no fitted "
+                     "classifier; save one with classes_ and predict")
+  return model
 
 
 def _content(model: Any) -> bytes:
@@ -77,12 +171,26 @@ def is_classifier(model: Any) -> bool:
       not isinstance(model, type))
 
 
-def _predictor(model: Any) -> Callable[[np.ndarray], np.ndarray]:
-  def predict(rows: np.ndarray) -> np.ndarray:
-    rows = rows.reshape(len(rows), -1)
-    if hasattr(model, "predict_proba"):
-      return np.asarray(model.predict_proba(rows), np.float64)
-    named = np.asarray(model.predict(rows))
-    return (named[:, None] == np.asarray(model.classes_)).astype(np.float64)
+def _predictor(model: Any, space: Space,
+               value_range: tuple[float, float] | None
+               ) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+  """"probabilities" or "logits", and the function of rows that gives them."""
+  def flat(answer: Callable[[np.ndarray], Any]
+           ) -> Callable[[np.ndarray], np.ndarray]:
+    return inputs.rescaled(lambda rows: np.asarray(
+        answer(rows.reshape(len(rows), -1)), np.float64), space, value_range)
 
-  return predict
+  def one_hot(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict(rows))[:, None] == np.asarray(
+        model.classes_)
+
+  if hasattr(model, "predict_proba"):
+    return "probabilities", flat(model.predict_proba)
+  if hasattr(model, "decision_function"):
+    rows = space.sample(_COMPARED, np.random.default_rng(0))
+    scores = flat(model.decision_function)(rows)
+    named = (scores > 0 if scores.ndim == 1 else scores.argmax(axis=1))
+    if (flat(one_hot)(rows).argmax(axis=1) == named).all() and (
+        scores.ndim == 1 or scores.shape[1] == len(model.classes_)):
+      return "logits", flat(model.decision_function)
+  return "probabilities", flat(one_hot)
