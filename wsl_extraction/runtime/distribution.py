@@ -117,7 +117,10 @@ def _synchronize(student: keras.Model) -> None:
 def _on_one_device(network: keras.Model) -> keras.Model:
   import keras
 
-  copy = keras.models.clone_model(network)
+  from wsl_extraction.runtime import keras_saving
+
+  with keras_saving.without_tensorflow():  # it copies configurations
+    copy = keras.models.clone_model(network)
   copy.set_weights(network.get_weights())
   for layer in copy._flatten_layers():
     if isinstance(layer, keras.layers.BatchNormalization):

@@ -14,24 +14,27 @@ import keras
 def save(model: keras.Model, path: str | os.PathLike) -> None:
   """Writes a model to a `.keras` file.
 
-  Keras asks of each value in a model's configuration whether it is one of
-  TensorFlow's types, and imports TensorFlow to ask: seconds and hundreds of
-  megabytes in a process of another backend. A module that was never imported
-  has made none of the values, so there Keras is told that it is absent.
-
   Args:
     model: The model.
     path: The file, which ends in `.keras`.
   """
-  with contextlib.nullcontext() if "tensorflow" in sys.modules else _absent():
+  with without_tensorflow():
     model.save(path)
 
 
 @contextlib.contextmanager
-def _absent() -> Iterator[None]:
-  """Lets Keras find no TensorFlow; does nothing where Keras has changed."""
+def without_tensorflow() -> Iterator[None]:
+  """Lets Keras write configurations without importing TensorFlow.
+
+  Keras asks of each value in a configuration whether it is one of TensorFlow's
+  types, and imports TensorFlow to ask: seconds and hundreds of megabytes in a
+  process of another backend. A module that was never imported has made none of
+  the values, so there Keras is told that it is absent. Where Keras has changed
+  nothing is done.
+  """
   lazy = _lazy_tensorflow()
-  if getattr(lazy, "_available", ...) is not None:
+  if ("tensorflow" in sys.modules
+      or getattr(lazy, "_available", ...) is not None):
     yield
     return
   lazy._available = False
