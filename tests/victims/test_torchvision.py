@@ -149,10 +149,11 @@ _PREDICT = """
 import sys, keras, numpy as np
 sys.path.insert(0, sys.argv[1])
 import pathlib
-from fixtures import torchvision_files
+from fixtures import torchvision_files, undrawn_weights
 from wsl_extraction.victims.torchvision import TorchvisionFile
 maker = TorchvisionFile(path="x.pth")
-victim = torchvision_files.made(maker, pathlib.Path("other"))
+with undrawn_weights.undrawn():
+  victim = torchvision_files.made(maker, pathlib.Path("other"))
 images = torchvision_files.dataset_of().train.rows
 np.save("answers.npy", victim.predict(images))
 print(keras.backend.backend(), victim.fingerprint)
