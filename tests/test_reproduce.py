@@ -47,8 +47,7 @@ def prepare(folder: pathlib.Path) -> dict[str, str]:
   commands.write_modules(folder)
   (folder / "held_victim.py").write_text(HELD)
   (folder / "grid.gin").write_text(GRID)
-  # The quickest for a step or two, as it saves without importing another.
-  return commands.environment(folder, KERAS_BACKEND="tensorflow")
+  return commands.environment(folder)
 
 
 def words(*more: str) -> list[str]:
@@ -208,7 +207,7 @@ def test_results_of_other_settings_are_refused_and_left_alone(
       words("--gin_bindings=Grid.settings = "
             "'surrogate/recipe.Recipe.steps = 5'", "--shard=2/2"),
       tmp_path / "copy",
-      commands.environment(tmp_path / "copy", KERAS_BACKEND="tensorflow"))
+      commands.environment(tmp_path / "copy"))
   assert (outcome.status, outcome.stdout) == (2, "")
   assert outcome.stderr.count("\n") == 1
   assert RUNS[0] in outcome.stderr
