@@ -77,6 +77,9 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None],
   Returns:
     The exit status.
   """
+  with contextlib.suppress(AttributeError, OSError):  # no such stream, say
+    # In a locale without "±" the table is shown with "?" in its place.
+    sys.stdout.reconfigure(errors="replace")
   try:
     _run(main, define_flags, reads, instead)
     return 0
