@@ -67,7 +67,7 @@ def test_labels_by_number_and_by_name(form):
   response = owner(victim, Label()).query(X)
   np.testing.assert_array_equal(response.top_classes, X.argmax(axis=1))
   assert set(response.arrays) == {"classes"}
-  with pytest.raises(InputError, match=r"'scores' needs .*gives labels: choose"):
+  with pytest.raises(InputError, match=r"'scores' needs .*gives labels: ch"):
     Live(victim, Scores())
 
 

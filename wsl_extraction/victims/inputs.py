@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,40 @@ def prepared(answer: Answer, space: Space, *,
     return answer(rows)
 
   return rescaled(typed, space, value_range)
+
+
+def arranged(answer: Answer, shape: Any,
+             row_shape: tuple[int, ...]) -> Answer | None:
+  """A function of rows [n, *row_shape], from one that wants another layout.
+
+  Args:
+    answer: Wants rows [n, *shape[1:]], of the same numbers as flat rows, images
+      with channels first, or grey images without a channel.
+    shape: (None, ...), as Keras gives it; None stands for any size.
+    row_shape: Of the rows that there are; images have channels last.
+
+  Returns:
+    None where the numbers of a row do not fit.
+  """
+  if not isinstance(shape, tuple):
+    return None
+  wanted = shape[1:]
+  if agree(wanted, row_shape):
+    return answer
+  if len(row_shape) == 3 and agree(
+      wanted, (row_shape[-1], *row_shape[:-1])):
+    return lambda rows: answer(np.ascontiguousarray(np.moveaxis(rows, -1, 1)))
+  if None not in wanted and math.prod(wanted) == math.prod(row_shape) and (
+      1 in (len(wanted), len(row_shape)) or agree((*wanted, 1), row_shape)):
+    return lambda rows: answer(rows.reshape(len(rows), *wanted))
+  return None
+
+
+def agree(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+  """True for equal shapes; None stands for any size."""
+  return len(shape) == len(other) and all(
+      a is None or b is None or a == b
+      for a, b in zip(shape, other, strict=True))
 
 
 def in_parts(answer: Callable[[np.ndarray], np.ndarray],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 import zipfile
@@ -58,9 +59,8 @@ class KerasFile(VictimSource):
         or gives other classes than the data has.
     """
     model = load(self.path)
-    check_fit(model, self.path, parts.space.shape, parts.num_classes)
     content = pathlib.Path(self.path).expanduser().read_bytes()
-    return _victim(self, model, parts,
+    return _victim(self, model, self.path, parts,
                    digest(content, self.outputs, self.value_range))
 
 
@@ -89,18 +89,31 @@ class KerasModel(VictimSource):
     Raises:
       InputError: It takes other inputs or gives other classes than the data.
     """
-    check_fit(self.model, "memory", parts.space.shape, parts.num_classes)
-    return _victim(self, self.model, parts, digest(
+    return _victim(self, self.model, "memory", parts, digest(
         self.model.to_json(), weights_digest(self.model), self.outputs,
         self.value_range))
 
 
-def _victim(source: Any, model: keras.Model, parts: Parts,
+def _victim(source: Any, model: keras.Model, path: str, parts: Parts,
             fingerprint: str) -> Victim:
-  answer = in_batches(model, source.batch_size)
+  """Wraps a model of rows in any layout, with one output or one for a class."""
+  answer = inputs.arranged(in_batches(model, source.batch_size),
+                           getattr(model, "input_shape", None),
+                           parts.space.shape)
+  if answer is None:
+    # Its message says which shape is wanted.
+    check_fit(model, path, parts.space.shape, parts.num_classes)
+    raise AssertionError("shapes that agree are arranged")
+  classes = parts.num_classes
+  is_single = getattr(model, "output_shape", None) == (None, 1) and (
+      classes in (None, 2))
+  if not is_single:
+    _check_shape(model, path, "gives outputs", "output_shape", (None, classes))
+  outputs = 2 if is_single else int(model.output_shape[-1])
   predict = inputs.rescaled(answer, parts.space, source.value_range)
-  return Victim(parts.space, int(model.output_shape[-1]),
-                quantities_of(source.outputs, predict), fingerprint,
+  return Victim(parts.space, outputs,
+                quantities_of(source.outputs, predict, classes=outputs),
+                fingerprint,
                 value_range=source.value_range or parts.space.value_range)
 
 
@@ -121,9 +134,24 @@ def load(path: str | os.PathLike) -> keras.Model:
     return keras.saving.load_model(path, compile=False, safe_mode=True)
   except Exception as error:  # Keras raises whatever its parts raise
     text = " ".join(str(error).split())[:200]
+    if (version := _saved_by(path)) not in (None, keras.__version__):
+      raise InputError(
+          f"{path} was saved by Keras {version}, and this is Keras "
+          f"{keras.__version__}, which cannot load it ({text}); save it anew, "
+          "or install that version") from error
     raise InputError(f"{path} cannot be loaded as a Keras model ({text}); it "
                      "is damaged, or needs code of its own, which is not run"
                      ) from error
+
+
+def _saved_by(path: pathlib.Path) -> str | None:
+  """The version of Keras that wrote a file; None where it does not say."""
+  try:
+    with zipfile.ZipFile(path) as file:
+      version = json.loads(file.read("metadata.json"))["keras_version"]
+  except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    return None
+  return version if isinstance(version, str) else None
 
 
 def cached(path: pathlib.Path) -> keras.Model | None:
@@ -149,17 +177,25 @@ def check_fit(model: keras.Model, path: str | os.PathLike,
   Raises:
     InputError: It does not.
   """
-  for what, shape, wanted in (
-      ("takes inputs", getattr(model, "input_shape", None),
-       (None, *input_shape)),
-      ("gives outputs", getattr(model, "output_shape", None),
-       (None, num_classes))):
-    if not _agree(shape, wanted):
-      raise InputError(f"the model in {path} {what} of shape {shape}, the data "
-                       f"needs {wanted}; use the data that it was made for")
+  _check_shape(model, path, "takes inputs", "input_shape",
+               (None, *input_shape))
+  _check_shape(model, path, "gives outputs", "output_shape",
+               (None, num_classes))
 
 
-def _agree(shape: object, wanted: tuple[int | None, ...]) -> bool:
-  return (isinstance(shape, tuple) and len(shape) == len(wanted)
-          and all(a is None or b is None or a == b
-                  for a, b in zip(shape, wanted, strict=True)))
+def _check_shape(model: keras.Model, path: str | os.PathLike, what: str,
+                 attribute: str, wanted: tuple[int | None, ...]) -> None:
+  shape: Any = getattr(model, attribute, None)
+  if isinstance(shape, (dict, list)) and len(shape) == 1:
+    (shape,) = shape.values() if isinstance(shape, dict) else shape
+  if isinstance(shape, tuple) and inputs.agree(shape, wanted):
+    return
+  advice = "use the data that it was made for"
+  if isinstance(shape, (dict, list)):
+    advice = "save a keras.Model of one of them"
+  elif isinstance(shape, tuple) and len(shape) == len(wanted) == 4 and (
+      shape[1:3] == wanted[1:3] and {shape[3], wanted[3]} == {1, 3}):
+    advice = ("convert the data, as one of the two is grey and the other in "
+              "colour")
+  raise InputError(f"the model in {path} {what} of shape {shape}, the data "
+                   f"needs {wanted}; {advice}")
