@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import commands
 from fixtures.gin_files import EXPERIMENTS, FILES, ROOT
-from wsl_extraction import cli_sources
+from wsl_extraction import cli_files, cli_sources
 from wsl_extraction.errors import InputError
 
 DATASET = "experiment.Experiment.dataset = "
@@ -92,7 +92,7 @@ def test_nothing_heavy_is_imported(folder):
   done = subprocess.run(
       [sys.executable, "-c", """
 import sys
-from wsl_extraction import cli_sources
+from wsl_extraction import cli_files, cli_sources
 from wsl_extraction.errors import InputError
 try:
   cli_sources.check(["own.gin"])
@@ -153,8 +153,8 @@ def test_an_include_is_found_beside_its_file(folder):
 
 def test_files_below_the_home_folder(folder, monkeypatch):
   monkeypatch.setenv("HOME", str(folder))
-  assert cli_sources.find("~/base.gin") == str(folder / "base.gin")
-  assert cli_sources.find("~/nowhere.gin") is None
+  assert cli_files.find("~/base.gin") == str(folder / "base.gin")
+  assert cli_files.find("~/nowhere.gin") is None
 
 
 @pytest.mark.parametrize("macro, said", [

@@ -9,7 +9,7 @@ from fixtures.source_tree import PACKAGE, SourceTree
 # May be imported by all.
 LEAVES = frozenset({"errors", "checks"})
 COMMANDS = frozenset({
-    "cli", "cli_gin", "cli_hints", "cli_names", "cli_sources",
+    "cli", "cli_files", "cli_gin", "cli_hints", "cli_names", "cli_sources",
     "__main__",
     "train", "label", "evaluate", "reproduce", "hardness", "doctor"})
 _STUDENTS = {"objectives", "networks", "data", "oracle", "runtime"}

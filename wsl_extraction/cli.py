@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import io
 import os
 import pathlib
 import sys
@@ -77,7 +78,7 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None],
   Returns:
     The exit status.
   """
-  with contextlib.suppress(AttributeError, OSError):  # no such stream, say
+  if isinstance(sys.stdout, io.TextIOWrapper):
     # In a locale without "±" the table is shown with "?" in its place.
     sys.stdout.reconfigure(errors="replace")
   try:

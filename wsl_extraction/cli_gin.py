@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import gin
 
-from wsl_extraction import cli_hints, cli_sources
+from wsl_extraction import cli_files, cli_hints, cli_sources
 from wsl_extraction.errors import InputError
 
 
@@ -26,8 +26,8 @@ def configure(files: Sequence[str], bindings: Sequence[str]) -> None:
   logging.getLogger().addFilter(_is_worth_logging)
   cli_sources.check(files)
   for name in files:
-    path = cli_sources.find(name) or name
-    _parse(f"gin file {path}", lambda path=path: cli_sources.parse(path))
+    path = cli_files.find(name) or name
+    _parse(f"gin file {path}", lambda path=path: cli_files.parse(path))
   # Bindings are parsed one by one, so that an error can name its own.
   imports: list[str] = []
   for binding in bindings:

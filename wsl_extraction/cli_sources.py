@@ -9,91 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import io
 import os
 import pathlib
-import re
 import tokenize
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-import gin
-from gin import config, config_parser
+from gin import config_parser
 
 import wsl_extraction
-from wsl_extraction import cli_hints, cli_names
+from wsl_extraction import cli_files, cli_hints, cli_names
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import files
 
 _PACKAGE = pathlib.Path(wsl_extraction.__file__).parent
-# Gin files are looked for in the current folder, and in these.
-SEARCH_PATH = (_PACKAGE, _PACKAGE.parent)
-# Marks the names of files that gin is to read by `_Text`.
-_SCHEME = "wsl_extraction:"
-_INCLUDE = re.compile(r"^(\s*include\s+)(['\"])([^'\"]+)\2(?=\s*(?:#.*)?$)",
-                      re.MULTILINE)
-
-
-def find(name: str, including: str | None = None) -> str | None:
-  """Looks for a gin file.
-
-  Args:
-    name: Its path, or the end of it.
-    including: The file that includes it, beside which it may be.
-
-  Returns:
-    A path of it that can be opened: below the current folder, beside the
-    including file, or beside or in the installed package. None if there is
-    none.
-  """
-  path = files.expanded(name)
-  beside = [pathlib.Path(including).parent] if including else []
-  for folder in (pathlib.Path(), *beside, *SEARCH_PATH):
-    if (folder / path).is_file():
-      return str(folder / path)
-  return None
-
-
-def read(path: str) -> str:
-  """Returns the text of a gin file.
-
-  Raises:
-    InputError: It cannot be read, or is no UTF-8.
-  """
-  where = f"gin file {path}"
-  try:
-    content = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise InputError(f"{where} cannot be read: {error.strerror}; make it "
-                     "readable") from error
-  if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:200]:
-    raise InputError(f"{where} is no UTF-8, but UTF-16 or no text at all; save "
-                     "it as UTF-8")
-  try:
-    return content.decode("utf-8-sig")
-  except UnicodeDecodeError as error:
-    line = content[:error.start].count(b"\n") + 1
-    raise InputError(f"{where}, line {line}, is no UTF-8; save it as "
-                     "UTF-8") from error
-
-
-def parse(path: str) -> None:
-  """Has gin parse a file that was found, with all that it includes."""
-  config.register_file_reader(_Text, lambda name: name.startswith(_SCHEME))
-  gin.parse_config_file(_SCHEME + path)
-
-
-class _Text(io.StringIO):
-  """The text of a gin file whose includes name what `find` gives."""
-
-  def __init__(self, name: str):
-    self.name = name.removeprefix(_SCHEME)
-
-    def found(include: re.Match) -> str:
-      start, _, included = include.groups()
-      path = find(included, self.name)
-      return f"{start}{_SCHEME + path!r}" if path else include[0]
-
-    super().__init__(_INCLUDE.sub(found, read(self.name)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +30,7 @@ class Statement:
 
   where: str
   line: int
-  content: object
+  content: Any
   macros: tuple[str, ...]
   references: tuple[str, ...] = ()
 
@@ -140,7 +68,7 @@ def check(names: Sequence[str],
   """
   statements = []
   for name in names:
-    path = find(name)
+    path = cli_files.find(name)
     if path is None:
       raise InputError(f"there is no gin file {name}; give the path of one, "
                        f"such as --gin_file=gin/rotation.gin{_similar(name)}")
@@ -157,7 +85,7 @@ def check(names: Sequence[str],
 def _similar(name: str) -> str:
   """The gin file that may be meant, as the end of a message."""
   there = {str(path.relative_to(folder))
-           for folder in (pathlib.Path(), *SEARCH_PATH)
+           for folder in (pathlib.Path(), *cli_files.SEARCH_PATH)
            for pattern in ("*.gin", "gin/**/*.gin")
            for path in folder.glob(pattern)}
   return cli_hints.did_you_mean(name, there)
@@ -170,11 +98,11 @@ def _statements(path: str, including: tuple[str, ...]) -> Iterator[Statement]:
   if real in map(os.path.realpath, including):
     raise InputError(f"gin file {path} includes itself ("
                      f"{' > '.join(trail)}); take one of the includes out")
-  for statement in _parsed(f"gin file {path}", read(path)):
+  for statement in _parsed(f"gin file {path}", cli_files.read(path)):
     yield statement
     if isinstance(statement.content, config_parser.IncludeStatement):
       name = statement.content.filename
-      included = find(name, path)
+      included = cli_files.find(name, path)
       if included is None:
         raise InputError(
             f"gin file {path}, line {statement.line}: there is no gin file "

@@ -41,7 +41,7 @@ from collections.abc import Iterator, Sequence
 import gin
 from absl import flags
 
-from wsl_extraction import cli, cli_sources
+from wsl_extraction import cli, cli_files
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import progress
 from wsl_extraction.report.grids import (
@@ -190,7 +190,7 @@ def _check(planned: Sequence[Run], root: pathlib.Path,
 
 def _check_exists(run: Run, path: str) -> None:
   # Before the backend is imported, which takes seconds.
-  if cli_sources.find(path) is None:
+  if cli_files.find(path) is None:
     raise InputError(f"there is no gin file {path}, which the cell "
                      f"\"{run.cell}\" names; name another in the table file, "
                      "or see what there is with --dry_run")

@@ -27,7 +27,8 @@ _LARGEST_BYTES = 4 * 2**30
 def folder() -> pathlib.Path:
   """Returns the folder of the cache, which need not exist."""
   chosen = os.environ.get("WSL_EXTRACTION_CACHE")
-  return pathlib.Path(chosen or "~/.cache/wsl_extraction").expanduser()
+  return files.expanded(chosen) if chosen else files.in_home(
+      ".cache", "wsl_extraction")
 
 
 def fingerprint(facts: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime.files import expanded
 
 if typing.TYPE_CHECKING:
   import tensorflow_datasets as tfds
@@ -41,9 +42,9 @@ def find(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import read_only_builder, registered
 
-  folder = pathlib.Path(
+  folder = expanded(
       data_dir or os.environ.get("TFDS_DATA_DIR")
-      or tfds.core.constants.DATA_DIR).expanduser()
+      or tfds.core.constants.DATA_DIR)
   try:
     if os.path.isfile(os.path.join(name, "dataset_info.json")):
       return tfds.builder_from_directory(name)

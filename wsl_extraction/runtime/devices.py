@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import silence_logs
+from wsl_extraction.runtime import files, silence_logs
 
 if TYPE_CHECKING:
   import keras
@@ -51,6 +51,12 @@ def set_environment_defaults() -> None:
   for name, value in _DEFAULTS.items():
     if name != "GOMP_SPINCOUNT" or "OMP_WAIT_POLICY" not in os.environ:
       os.environ.setdefault(name, value)
+  try:
+    pathlib.Path.home()
+  except RuntimeError:  # these would make a folder that is called "~", or warn
+    for name, folder in (("KERAS_HOME", ".keras"),
+                         ("MPLCONFIGDIR", ".matplotlib")):
+      os.environ.setdefault(name, str(files.in_home(folder)))
 
 
 def check_backend() -> None:
