@@ -10,10 +10,8 @@ import contextlib
 import dataclasses
 import gc
 import io
-import os
 import pathlib
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -23,6 +21,7 @@ from absl import flags
 
 from wsl_extraction import cli_hints, cli_sources
 from wsl_extraction.cli_gin import built, configure
+from wsl_extraction.cli_output import say, show, usage
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.outputs import BadAnswer, VictimFailed
 from wsl_extraction.report import stages
@@ -109,7 +108,7 @@ def _run(main: Callable[[], None], define_flags: Callable[[], None],
     raise InputError(f"{cli_hints.one_line(error)}; see --help") from error
   if FLAGS.help:
     own = [name for name in FLAGS if name not in shared]
-    show(_usage(main.__globals__["__doc__"], (*own, *reads, "debug", "help")))
+    show(usage(main.__globals__["__doc__"], (*own, *reads, "debug", "help")))
     return
   for name in SHARED:
     if name not in reads and not FLAGS[name].using_default_value:
@@ -120,35 +119,6 @@ def _run(main: Callable[[], None], define_flags: Callable[[], None],
       raise InputError(f"unexpected argument {argument!r}; see --help")
   FLAGS["gin_file"].value = [*FLAGS.gin_file, *unparsed]
   main()
-
-
-def show(text: str) -> None:
-  """Prints to the standard output, of which `| head` may have seen enough.
-
-  Raises:
-    InputError: It is a file on a full disk, say.
-  """
-  try:
-    print(text, flush=True)
-  except OSError as error:
-    # Else Python tries once more when it ends, and complains.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):
-      raise InputError("cannot write to the standard output: "
-                       f"{error.strerror}; send it elsewhere") from error
-
-
-def _usage(description: str, names: Sequence[str]) -> str:
-  """The text of --help: what the command does, and its flags."""
-  lines = [description.strip(), "", "Flags:"]
-  for name in names:
-    flag = FLAGS[name]
-    if flag.help.startswith("Gone"):
-      continue
-    value = "" if flag.boolean else f"={name.upper()}"
-    text = textwrap.fill(flag.help.split(";\n")[0], 72)
-    lines += [f"  --{name}{value}", textwrap.indent(text, " " * 6)]
-  return "\n".join(lines)
 
 
 def start() -> None:
@@ -286,8 +256,3 @@ def without_traces(path: pathlib.Path) -> Iterator[None]:
       for folder in new:
         folder.rmdir()
     raise
-
-
-def say(text: str) -> None:
-  """Prints a line to the standard error."""
-  print(text, file=sys.stderr, flush=True)
