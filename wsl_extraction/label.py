@@ -58,7 +58,7 @@ def main() -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.responders import Counted
+  from wsl_extraction.oracle.responders import Counted, victim_resolution
   from wsl_extraction.report import notices
 
   experiment = cli.experiment()
@@ -71,7 +71,8 @@ def main() -> None:
   is_new = not path.exists()
   with (cli.without_traces(path),
         settings.store(path, victim.outputs, victim.fingerprint,
-                       dataset.fingerprint) as store):
+                       dataset.fingerprint,
+                       resolution=victim_resolution(victim)) as store):
     try:
       if not len(store):  # else its answers were checked before
         api.check_victim(victim, parts, warn=notices.warn)

@@ -159,7 +159,8 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
                      "0 has made; give a --workdir that all hosts share")
   settings = experiment.oracle
   with settings.store(run.responses, victim["outputs"], victim["fingerprint"],
-                      dataset.fingerprint, Mode.FOLLOWER) as store:
+                      dataset.fingerprint, Mode.FOLLOWER,
+                      resolution=victim["resolution"]) as store:
     oracle = Oracle(
         Replay(store, parts.space, victim["outputs"], settings.reveal),
         settings.budget)

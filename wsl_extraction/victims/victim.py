@@ -14,6 +14,7 @@ import numpy as np
 from wsl_extraction.data.split import Parts
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.exchanges import Link
+from wsl_extraction.oracle.responders import victim_resolution
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.runtime import Runtime
@@ -62,7 +63,8 @@ class Victim:
   def facts(self) -> dict[str, Any]:
     """The facts that identify it, as JSON can hold them."""
     return {"quantities": [one.value for one in self.quantities],
-            "outputs": self.outputs, "fingerprint": self.fingerprint}
+            "outputs": self.outputs, "fingerprint": self.fingerprint,
+            "resolution": victim_resolution(self)}
 
 
 class VictimSource(abc.ABC):
