@@ -49,7 +49,7 @@ def test_a_victim_as_it_should_be_is_asked_about_a_few_rows():
 
 
 def test_another_range_is_named():
-  (constant, text), asked = doubts(of_unit_range)
+  (constant, text), asked = doubts(of_unit_range, value_range=(0, 255))
   assert "one and the same answer" in constant
   assert "with value_range=(0, 1) it is right on" in text
   assert asked > 128  # those that found the cause included
@@ -63,7 +63,7 @@ def test_another_range_is_named_where_the_victim_is_right_all_the_same():
   def trees(rows):
     return TREES.predict_proba(rows.reshape(len(rows), -1))
 
-  (text,), _ = doubts(trees)
+  (text,), _ = doubts(trees, value_range=(0, 255))
   assert "with value_range=(0, 1) it is right on" in text
   assert "guessed" not in text
   assert not doubts(trees, value_range=(0, 1))[0]
@@ -127,7 +127,7 @@ def test_a_service_is_not_asked_to_find_the_cause():
 
 def test_labels_alone_are_looked_at_too():
   texts, _ = doubts(lambda rows: of_unit_range(rows).argmax(1),
-                    outputs="label")
+                    outputs="label", value_range=(0, 255))
   assert "with value_range=(0, 1) it is right on" in texts[0]
   assert not doubts(lambda rows: of_unit_range(rows).argmax(1),
                     outputs="label", value_range=(0, 1))[0]

@@ -118,7 +118,9 @@ class Function(VictimSource):
         parts.space, outputs, quantities, self._digest(), remote=self.remote,
         decimals=self.decimals,
         named=self.k if self.outputs == "top_k" else None,
-        value_range=self.value_range or parts.space.value_range)
+        # Where its range is not declared it may be a service, and each row that
+        # is asked to find out costs.
+        value_range=self.value_range)
 
   def _digest(self) -> str:
     bare = inspect.unwrap(self.function)
