@@ -2,14 +2,15 @@
 
 Written in batches of 256 as `label` does: a batch is charged by key in one
 transaction, and answered in another one, which also charges the next batch, but
-for one batch in 16; transactions are on the disk when they return. Then read
-back, in order and at random, 256 rows at a time. "charged by number" is the same store as it was
-before charges had keys: one transaction a batch, which adds a number of rows.
-The limit is a numpy memmap of the values alone, without keys, checksums or
-transactions, flushed once a round. A round is a part of the rows (all of them
-together make the file), and the file stays in the system's cache. Memory is the
-most that the process grows by in a round, looked up after each batch; the pages
-of the memmap's file count. `--rows=1281167` is ImageNet's size.
+for one batch in four; transactions are on the disk when they return. Then read
+back, in order and at random, 256 rows at a time. "charged by number" is the
+same store as it was before charges had keys: one transaction a batch, which
+adds a number of rows. The limit is a numpy memmap of the values alone, without
+keys, checksums or transactions, flushed once a round. A round is a part of the
+rows (all of them together make the file), and the file stays in the system's
+cache. Memory is the most that the process grows by in a round, looked up after
+each batch; the pages of the memmap's file count. `--rows=1281167` is ImageNet's
+size.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import psutil
 import timing
 
-_BATCH, _QUERY, _CLASSES, _ROWS = 256, 16, 1000, 200_000
+_BATCH, _QUERY, _CLASSES, _ROWS = 256, 4, 1000, 200_000
 _MIB = 1 << 20
 _SCORES: list[np.ndarray] = []
 _NAMES = ("numpy memmap", "charged by number", "charged by key")

@@ -3,11 +3,12 @@
 "predict" is one call of Keras' `predict` over all images. "labelled" is what
 `label` does at its default batch size: it looks up which keys of all images are
 missing from a new `ResponseStore` on disk, then queries an `Oracle` over that
-store at the reveal "scores", 16 batches of 256 at a time. The oracle checks the
-rows, charges the keys of a batch, asks the victim, and writes the responses in
-one transaction with the charges of the next batch. "predict a batch" calls Keras' `predict` for each batch of 256, as
-an oracle over a plain `model.predict` would. The victim is gin/mnist5k.gin's
-network, untrained, over its 5,000 digits, with 10 classes and with 1,000.
+store at the reveal "scores", four batches of 256 at a time. The oracle checks
+the rows, charges the keys of a batch, asks the victim, and writes the responses
+in one transaction with the charges of the next batch. "predict a batch" calls
+Keras' `predict` for each batch of 256, as an oracle over a plain
+`model.predict` would. The victim is gin/mnist5k.gin's network, untrained, over
+its 5,000 digits, with 10 classes and with 1,000.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import timing
 
 _BATCH = 256
-_QUERY = 16 * _BATCH
+_QUERY = 4 * _BATCH
 
 
 def contestants(classes: int, count: int):

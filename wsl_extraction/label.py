@@ -30,7 +30,7 @@ if TYPE_CHECKING:
   from wsl_extraction.oracle.response_store import ResponseStore
 
 # In one query: each is charged with what the one before it was answered.
-_BATCHES = 16
+_BATCHES = 4
 
 
 def define_flags() -> None:
