@@ -189,7 +189,7 @@ def test_nothing_is_left_behind(tmp_path):
 @pytest.mark.parametrize("cache, said", [
     ("file", "Not a directory"), ("file/below", "Not a directory"),
     ("/proc/cache", "No such file or directory"),
-    ("~nobody_here/x", "home directory")])
+    ("~nobody_here/x", "home folder that is not known")])
 def test_no_run_without_a_cache(
     tmp_path, monkeypatch, flags, capsys, cache, said):
   (tmp_path / "file").touch()

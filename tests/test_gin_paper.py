@@ -10,6 +10,9 @@ from fixtures.gin_files import (
     one_step,
 )
 
+# After one step a victim guesses, and its owner is told.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::wsl_extraction.errors.VictimWarning")
 PAPER = [name for name in EXPERIMENTS if name.count("/") > 1]
 # At their own depth, where a step of all would take minutes; and one as it is,
 # but for its batch.

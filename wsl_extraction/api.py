@@ -309,7 +309,7 @@ def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
     before = examiner.ledger.rows
     diagnosis = Diagnosis()
     looks = [_looked_at(parts, examiner, _LOOKED_AT)]
-    if is_suspicious(victim, *looks[0]):
+    if not victim.is_random and is_suspicious(victim, *looks[0]):
       # Chance alone may have made a few rows look bad.
       if len(parts.test) > _LOOKED_AT:
         looks.append(_looked_at(parts, examiner, _IN_DOUBT))

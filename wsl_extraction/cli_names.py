@@ -35,12 +35,14 @@ class Selector:
     line: In that file.
     name: Without scopes, such as "learning.Learning".
     parameter: Such as "rounds"; empty where the name is referred to.
+    value: What is bound to it.
   """
 
   where: str
   line: int
   name: str
   parameter: str = ""
+  value: object = None
 
 
 def check(selector: Selector, modules: Mapping[str, str]) -> None:
@@ -84,7 +86,8 @@ def check(selector: Selector, modules: Mapping[str, str]) -> None:
 def _refusal(selector: Selector, said: str, meant: str) -> InputError:
   return cli_hints.gin_error(
       selector.where, f"{said}\n  In file \"\", line {selector.line}\n"
-      f"    {selector.name}.{selector.parameter}", meant=meant)
+      f"    {selector.name}.{selector.parameter} = {selector.value!r}",
+      meant=meant)
 
 
 def _is_ours(module: str) -> bool:

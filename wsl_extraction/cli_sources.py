@@ -182,7 +182,7 @@ def _check_names(statements: Sequence[Statement]) -> None:
     if isinstance(one.content, config_parser.BindingStatement):
       cli_names.check(cli_names.Selector(
           one.where, one.line, one.content.selector,
-          one.content.arg_name or ""), modules)
+          one.content.arg_name or "", one.content.value), modules)
 
 
 def check_macros(statements: Sequence[Statement]) -> None:

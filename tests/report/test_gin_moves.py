@@ -65,7 +65,7 @@ def test_an_included_file_is_named(tmp_path):
   inner.write_text(f"{HEADER}experiment.Experiment.access = 'label'\n")
   outer.write_text(f'# Mine.\ninclude "{inner}"\n')
   assert refusal([str(outer)]) == (
-      f"gin file {outer}: Experiment.access is gone (line 8 of {inner}); "
+      f"gin file {inner}: Experiment.access is gone (line 8); "
       f"{REVEAL}'label'")
 
 
@@ -130,5 +130,5 @@ def test_what_never_was_is_a_misspelling(tmp_path, statement):
   path = tmp_path / "own.gin"
   path.write_text(f"{HEADER}{statement}\n")
   text = refusal([str(path)])
-  assert text.endswith("(line 8); check the spelling and what is imported")
+  assert "(line 8); check the spelling and what is imported" in text
   assert "gone" not in text

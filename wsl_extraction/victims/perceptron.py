@@ -81,6 +81,7 @@ class Perceptron(VictimSource):
     return Victim(
         parts.space, parts.num_classes, quantities_of("logits", predict),
         digest("perceptron", *range_facts(parts.space), *weights),
+        is_random=not self.trained,
         weights=ReluNetwork((first, outer),
                             (bias - low * first.sum(axis=0), outer_bias)))
 

@@ -40,6 +40,8 @@ class Victim:
     named: The number of classes that it scores, where it gives the best scores.
     value_range: The range of values that reach the model, where its user
       chooses it; None where the source knows by itself.
+    is_random: True for weights that were drawn and never trained: such a victim
+      is not expected to be right.
     weights: The network that maps flattened rows to logits, where the victim
       is one: for proofs, never for the oracle.
   """
@@ -55,6 +57,7 @@ class Victim:
   decimals: int | None = None
   named: int | None = None
   value_range: tuple[float, float] | None = None
+  is_random: bool = False
 
   def predict(self, rows: np.ndarray) -> Any:
     """Logits or probabilities [n, c] of rows, or what else it gives."""
