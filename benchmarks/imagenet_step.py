@@ -91,11 +91,12 @@ def worker(mode: str, quick: bool) -> None:
   if kind == "torch":
     contestants = imagenet.plain_torch(images, steps, quick)
   else:
-    from wsl_extraction.runtime import devices
+    from wsl_extraction.runtime import devices, inventory
     devices.start_backend()
     if kind == "look":
       contestants = {"accelerators": lambda: sum(
-          not device.name.startswith("cpu") for device in devices.inventory())}
+          not device.name.startswith("cpu")
+          for device in inventory.inventory())}
     elif kind == "student":
       contestants = imagenet.student(depth, what, images, steps, quick)
     else:

@@ -15,7 +15,6 @@ size.
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import tempfile
 
@@ -72,12 +71,12 @@ def _store(path: pathlib.Path, keys: list[bytes], by_key: bool):
     def charge(self, keys, most=None, resends=False):
       self._spent += len(keys)
 
-    @contextlib.contextmanager
-    def _transaction(self):
-      with super()._transaction():
-        yield
-        self._database.execute(
-            "INSERT INTO charges (rows, keys) VALUES (?, '')", (_BATCH,))
+    def write(self, keys, response):
+      with self._file.transaction() as database:
+        written = super().write(keys, response)
+        database.execute(
+            "INSERT INTO charges (rows, keys) VALUES (?, '')", (len(keys),))
+      return written
 
   store = (ResponseStore if by_key else ByNumber)(
       path, Scores(), _CLASSES, {}, "float16")

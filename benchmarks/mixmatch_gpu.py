@@ -20,10 +20,10 @@ _SCHEDULE = 1_048_576
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=5)
-  from wsl_extraction.runtime import devices
+  from wsl_extraction.runtime import devices, inventory
   devices.start_backend()
   if not args.quick and all(
-      device.name.startswith("cpu") for device in devices.inventory()):
+      device.name.startswith("cpu") for device in inventory.inventory()):
     raise SystemExit("mixmatch_gpu: there is no accelerator here; run it where "
                      "there is one, or with --quick to see that it runs")
   import imagenet

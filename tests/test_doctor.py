@@ -17,7 +17,7 @@ from wsl_extraction import cli, doctor
 from wsl_extraction.data import prepared_index
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import machine_page
-from wsl_extraction.runtime import devices
+from wsl_extraction.runtime import devices, inventory
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +216,7 @@ def test_a_backend_that_breaks_is_one_line(monkeypatch):
   def broken():
     raise RuntimeError("no driver\nat all")
 
-  monkeypatch.setattr(devices, "inventory", broken)
+  monkeypatch.setattr(inventory, "inventory", broken)
   (problem,) = doctor.examined()["problems"]
   assert "RuntimeError: no driver at all); mend" in problem
 
@@ -246,8 +246,8 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch):
 
 
 def test_devices_are_those_of_the_backend():
-  (first, *_) = devices.inventory()
-  assert [one.name.split(":")[0] for one in devices.inventory()] == [
+  (first, *_) = inventory.inventory()
+  assert [one.name.split(":")[0] for one in inventory.inventory()] == [
       name.split(":")[0].lower() for name in devices.names()]
   facts = doctor.examined()
   assert facts["devices"][0]["kind"] == first.kind
@@ -261,9 +261,9 @@ def test_the_memory_of_a_gpu_on_jax(monkeypatch):
       platform="gpu", id=number, device_kind="NVIDIA H100",
       memory_stats=lambda: {"bytes_limit": 60 * 2**30}) for number in (0, 1)]
   monkeypatch.setattr(jax, "local_devices", lambda: gpus)
-  assert devices._of_jax() == [
-      devices.Device("gpu:0", "NVIDIA H100", 60 * 2**30),
-      devices.Device("gpu:1", "NVIDIA H100", 60 * 2**30)]
+  assert inventory._of_jax() == [
+      inventory.Device("gpu:0", "NVIDIA H100", 60 * 2**30),
+      inventory.Device("gpu:1", "NVIDIA H100", 60 * 2**30)]
 
 
 def test_the_memory_of_a_gpu_on_torch(monkeypatch):
@@ -272,8 +272,8 @@ def test_the_memory_of_a_gpu_on_torch(monkeypatch):
   monkeypatch.setattr(
       torch.cuda, "get_device_properties",
       lambda _: types.SimpleNamespace(name="NVIDIA H100", total_memory=2**36))
-  assert devices._of_torch() == [
-      devices.Device("cuda:0", "NVIDIA H100", 2**36)]
+  assert inventory._of_torch() == [
+      inventory.Device("cuda:0", "NVIDIA H100", 2**36)]
 
 
 def test_the_name_of_a_gpu_on_tensorflow(monkeypatch):
@@ -284,7 +284,8 @@ def test_the_name_of_a_gpu_on_tensorflow(monkeypatch):
   monkeypatch.setattr(
       tf.config.experimental, "get_device_details",
       lambda _: {"device_name": "NVIDIA H100"})
-  assert devices._of_tensorflow() == [devices.Device("gpu:1", "NVIDIA H100")]
+  assert inventory._of_tensorflow() == [
+      inventory.Device("gpu:1", "NVIDIA H100")]
 
 
 def test_equal_devices_are_counted():
@@ -301,7 +302,7 @@ def test_a_gpu_that_is_not_used(tmp_path, monkeypatch, name, warned):
   tool.touch(0o755)
   monkeypatch.setenv("PATH", str(tmp_path))
   monkeypatch.setattr(
-      devices, "inventory", lambda: [devices.Device(name, "kind")])
+      inventory, "inventory", lambda: [inventory.Device(name, "kind")])
   page = machine_page.page(doctor.examined())
   assert ("the backend sees no GPU" in page) is warned
 

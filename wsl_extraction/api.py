@@ -27,7 +27,7 @@ from wsl_extraction.evaluation.by_goal import Evaluation
 from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.ledger import Budget, Ledger
 from wsl_extraction.oracle.oracle import Oracle
-from wsl_extraction.oracle.responders import Silent
+from wsl_extraction.oracle.replays import Silent
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.settings import OracleSettings

@@ -25,7 +25,7 @@ from absl import flags
 
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import devices, files
+from wsl_extraction.runtime import devices, files, inventory
 
 # Package: the module that shows that it is there, where it has another name.
 _VERSIONS = {
@@ -96,14 +96,14 @@ def examined(data_dir: str | None = None,
                   for package, purpose in _OPTIONAL if not _is_there(package)]}
 
 
-def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
+def _backend() -> tuple[dict[str, Any], list[inventory.Device]]:
   facts = {"name": None, "precision": None, "problem": "", "others": [
       name for name in devices.BACKENDS if _is_there(name)]}
   try:
     devices.start_backend()
     devices.set_precision("auto")
     chosen = devices.describe()
-    seen = devices.inventory()
+    seen = inventory.inventory()
   except InputError as error:
     return {**facts, "problem": str(error)}, []
   except Exception as error:  # a driver that is broken, say
@@ -116,7 +116,7 @@ def _backend() -> tuple[dict[str, Any], list[devices.Device]]:
   return {**facts, "name": name, "precision": chosen["precision"]}, seen
 
 
-def _has_unused_gpu(seen: Iterable[devices.Device]) -> bool:
+def _has_unused_gpu(seen: Iterable[inventory.Device]) -> bool:
   """True if there is a driver and the backend sees none of its devices."""
   return bool(shutil.which("nvidia-smi")) and all(
       device.name.lower().startswith("cpu") for device in seen)

@@ -58,7 +58,8 @@ def main() -> None:
   # Not at the top of the file: see `cli.launch`.
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.responders import Counted, victim_resolution
+  from wsl_extraction.oracle.replays import Counted
+  from wsl_extraction.oracle.responders import victim_resolution
   from wsl_extraction.report import notices
 
   experiment = cli.experiment()

@@ -147,8 +147,8 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
   """Trains with process 0, which asks, writes and measures."""
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.responders import Replay
-  from wsl_extraction.oracle.response_store import Mode
+  from wsl_extraction.oracle.replays import Replay
+  from wsl_extraction.oracle.store_file import Mode
 
   if not hosts.share():
     return  # the run is finished

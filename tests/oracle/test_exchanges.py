@@ -9,7 +9,8 @@ from wsl_extraction.oracle.exchanges import AnswerLost, AnswersLost, Link
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimFailed
-from wsl_extraction.oracle.responders import BareVictim, Live, TransferSet
+from wsl_extraction.oracle.replays import TransferSet
+from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Scores

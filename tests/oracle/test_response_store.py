@@ -15,10 +15,11 @@ from fixtures import oracles
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import response_store
 from wsl_extraction.oracle.ledger import BudgetExceeded
-from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveal_names import parse
 from wsl_extraction.oracle.reveals import Logits, Scores, TopK
 from wsl_extraction.oracle.rows import row_keys
+from wsl_extraction.oracle.store_file import Mode
 
 CLASSES = 6
 IDENTITY = {"victim": "v1", "data set": "d1", "defences": ""}
@@ -263,7 +264,7 @@ def test_a_file_that_is_locked_by_another_program_is_named(tmp_path):
   path = tmp_path / "s"
   filled(path, 2)
   with opened(path) as store:
-    store._database.execute("PRAGMA busy_timeout = 50")
+    store._file.database.execute("PRAGMA busy_timeout = 50")
     with contextlib.closing(
         sqlite3.connect(path, isolation_level=None)) as writer:
       writer.execute("BEGIN IMMEDIATE")

@@ -18,10 +18,11 @@ import pytest
 
 from fixtures import oracles
 from wsl_extraction.errors import InputError
-from wsl_extraction.oracle import response_store
-from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Label, Scores
 from wsl_extraction.oracle.rows import row_keys
+from wsl_extraction.oracle.store_file import Mode
+from wsl_extraction.runtime import folder_lock
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Asks 200 rows in batches that overlap, with a budget; logs what it is asked
@@ -142,8 +143,7 @@ def test_a_follower_reads_behind_the_owner(tmp_path):
 def test_two_owners_without_a_lock_are_noticed_before_they_spend(
     tmp_path, monkeypatch):
   """Some file systems of the network know no locks."""
-  monkeypatch.setattr(response_store.folder_lock, "_is_taken",
-                      lambda *_: False)
+  monkeypatch.setattr(folder_lock, "_is_taken", lambda *_: False)
   served = []
 
   def oracle(store):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import enum
 import os
 import pathlib
 import sqlite3
-import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,21 +19,11 @@ from wsl_extraction.oracle.ledger import refuse_excess
 from wsl_extraction.oracle.response import Response
 from wsl_extraction.oracle.response_codec import ResponseCodec, table_layout
 from wsl_extraction.oracle.reveals import Reveal
-from wsl_extraction.runtime import folder_lock
-from wsl_extraction.runtime.files import unwritable
+from wsl_extraction.oracle.store_file import Mode, StoreFile
 
 _LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
 _CHECKED_BYTES = 256 << 20
 _CACHE_KIB = 64 << 10  # holds the index of 1.3 million keys
-_PATIENCE = 60.0  # seconds that a follower waits for the owner's transaction
-
-
-class Mode(enum.Enum):
-  """The role of a process at a store."""
-
-  OWNER = "owner"
-  READER = "reader"  # of one that has no owner meanwhile
-  FOLLOWER = "follower"  # of one whose owner trains with this process
 
 
 class ResponseStore:
@@ -79,59 +66,20 @@ class ResponseStore:
     self.path = pathlib.Path(path)
     self._codec = ResponseCodec(reveal, outputs, dtype, resolution)
     self._header = store_tables.header(reveal, outputs, dtype, identity or {})
-    self._mode = mode
-    self._using = threading.RLock()
     # Rows that are charged and not answered, and how many each charge has.
     self._open: dict[bytes, int] = {}
     self._unanswered: collections.Counter[int] = collections.Counter()
     self._spent = self._resent = 0
-    self._version: int | None = None
-    self._lock = folder_lock.Lock(
-        self.path.with_name(f"{self.path.name}.lock"), is_removed=True)
-    self._acquire(patience)
+    self._file = StoreFile(self.path, mode, patience)
     try:
-      with self._explained():
-        self._database = self._connected()
-        try:
-          self._prepare()
-        except BaseException:
-          self._database.close()
-          raise
+      with self._file.explained():
+        self._prepare()
     except BaseException:
-      self._lock.release()
+      self._file.close()
       raise
 
-  def _acquire(self, patience: float) -> None:
-    if self._mode is Mode.FOLLOWER:
-      return
-    end = time.monotonic() + patience
-    try:
-      if self._mode is Mode.OWNER:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-      is_shared = self._mode is Mode.READER
-      while (owner := self._lock.acquire(is_shared)) and (
-          time.monotonic() < end):
-        time.sleep(0.1)
-    except OSError as error:
-      if self._mode is Mode.READER:
-        return  # of a folder that cannot be written
-      raise unwritable(self.path, error) from error
-    if owner is not None:
-      raise InputError(
-          f"{self.path} is in use by process {owner}; one process at a time "
-          "asks for its responses: wait until it has ended")
-
-  def _connected(self) -> sqlite3.Connection:
-    if self._mode is Mode.OWNER:
-      return sqlite3.connect(self.path, timeout=_PATIENCE,
-                             isolation_level=None, check_same_thread=False)
-    return sqlite3.connect(
-        f"{self.path.absolute().as_uri()}?mode=ro", uri=True,
-        timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-
   def close(self) -> None:
-    self._database.close()
-    self._lock.release()
+    self._file.close()
 
   def remove_unused(self) -> None:
     """Removes the file if nothing was paid for it."""
@@ -146,8 +94,8 @@ class ResponseStore:
 
   def __len__(self) -> int:
     """The number of rows that have a response."""
-    with self._explained():
-      return self._database.execute(
+    with self._file.explained():
+      return self._file.database.execute(
           "SELECT COUNT(*) FROM responses").fetchone()[0]
 
   @property
@@ -169,7 +117,7 @@ class ResponseStore:
     first = {}
     for position, key in enumerate(keys):
       first.setdefault(key, position)
-    with self._explained():
+    with self._file.explained():
       for chunk in _chunks(list(first)):
         for key, in self._select("key", chunk):
           del first[key]
@@ -181,7 +129,7 @@ class ResponseStore:
     Raises:
       InputError: One of them has no response, or a row is damaged.
     """
-    with self._explained():
+    with self._file.explained():
       rows: dict[bytes, tuple[bytes, bytes]] = {}
       for chunk in _chunks(list(dict.fromkeys(keys))):
         for key, classes, values, check in self._select(
@@ -206,10 +154,10 @@ class ResponseStore:
     After an error all of it is as before.
     """
     try:
-      with self._transaction():
+      with self._file.transaction():
         yield
     except BaseException:
-      with self._explained():
+      with self._file.explained():
         self._recall_charges()
       raise
 
@@ -228,12 +176,12 @@ class ResponseStore:
     again = [key for key in keys if key in self._open]
     charged = [key for key in keys if key not in self._open]
     charged += again if resends else []
-    with self._transaction():
+    with self._file.transaction():
       refuse_excess(len(charged), self._spent, most)
       if not charged:
         return
       resent = len(again) if resends else 0
-      batch = self._database.execute(
+      batch = self._file.database.execute(
           "INSERT INTO charges (rows, keys, open, resent) VALUES (?, ?, 1, ?)",
           (len(charged), b"".join(charged), resent)).lastrowid
     assert batch is not None, "an INSERT has numbered its row"
@@ -260,12 +208,12 @@ class ResponseStore:
         self._open[key] for key in keys if key in self._open)
     ended = [(batch,) for batch, count in answered.items()
              if self._unanswered[batch] == count]
-    with self._transaction():
-      self._database.executemany(
+    with self._file.transaction():
+      self._file.database.executemany(
           "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
           ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
            for key, (a, b) in zip(keys, encoded, strict=True)))
-      self._database.executemany(
+      self._file.database.executemany(
           "UPDATE charges SET open = 0 WHERE batch = ?", ended)
     self._unanswered -= answered
     for key in keys:
@@ -273,40 +221,40 @@ class ResponseStore:
     return self._codec.decode(encoded)
 
   def _prepare(self) -> None:
-    tables = store_tables.names(self._database)
-    if not tables and self._mode is Mode.OWNER:
+    tables = store_tables.names(self._file.database)
+    if not tables and self._file.mode is Mode.OWNER:
       self._create()
     elif not {"header", "responses", "charges"} <= tables:
       raise InputError(f"{self.path} is an SQLite file but no store of "
                        "responses; choose another path")
-    self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    store_tables.compare(self.path, self._database, self._header)
+    self._file.database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    store_tables.compare(self.path, self._file.database, self._header)
     # Reads the whole file. Damage in a larger one is met, and named, where it
     # is read: each row has its checksum.
     if self.path.stat().st_size <= _CHECKED_BYTES:
-      fault = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+      fault = self._file.database.execute("PRAGMA quick_check(1)").fetchone()[0]
       if fault != "ok":
         raise sqlite3.DatabaseError(fault)
-    if self._mode is Mode.OWNER:
-      with self._transaction():
-        store_tables.upgrade(self._database, self._header)
+    if self._file.mode is Mode.OWNER:
+      with self._file.transaction():
+        store_tables.upgrade(self._file.database, self._header)
       self._recall_charges()
-      self._version = self._data_version()
+      self._file.watch()
 
   def _create(self) -> None:
     page, layout = table_layout(self._codec.row_bytes)
     # Of a new file; an old one keeps its own.
-    self._database.execute(f"PRAGMA page_size = {page}")
-    with self._transaction():
-      store_tables.create(self._database, layout, self._header)
+    self._file.database.execute(f"PRAGMA page_size = {page}")
+    with self._file.transaction():
+      store_tables.create(self._file.database, layout, self._header)
 
   def _recall_charges(self) -> None:
     self._open.clear()
     self._unanswered.clear()
-    self._spent, self._resent = self._database.execute(
+    self._spent, self._resent = self._file.database.execute(
         "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(resent), 0) FROM charges"
         ).fetchone()
-    begun = self._database.execute(
+    begun = self._file.database.execute(
         "SELECT batch, rows, keys FROM charges WHERE open").fetchall()
     for batch, rows, joined in begun:
       size = len(joined) // rows
@@ -319,42 +267,8 @@ class ResponseStore:
 
   def _select(self, columns: str, keys: Sequence[bytes]) -> sqlite3.Cursor:
     marks = ",".join("?" * len(keys))
-    return self._database.execute(
+    return self._file.database.execute(
         f"SELECT {columns} FROM responses WHERE key IN ({marks})", keys)
-
-  @contextlib.contextmanager
-  def _transaction(self) -> Iterator[None]:
-    with self._explained():
-      if self._database.in_transaction:  # within `transaction`
-        yield
-        return
-      self._database.execute("BEGIN IMMEDIATE")
-      try:
-        # The lock of the file is not to be relied on where it lies on a file
-        # system of the network that knows none.
-        if self._version not in (None, self._data_version()):
-          raise InputError(f"{self.path} was written by another process; one "
-                           "process at a time asks for its responses: end one")
-        yield
-        self._database.execute("COMMIT")
-      except BaseException:
-        # A full disk makes SQLite roll back by itself.
-        if self._database.in_transaction:
-          self._database.execute("ROLLBACK")
-        raise
-
-  def _data_version(self) -> int:
-    """A number that changes when another connection writes."""
-    return self._database.execute("PRAGMA data_version").fetchone()[0]
-
-  @contextlib.contextmanager
-  def _explained(self) -> Iterator[None]:
-    """Keeps threads apart; turns SQLite's reports into a line for the user."""
-    try:
-      with self._using:
-        yield
-    except sqlite3.Error as error:
-      raise store_tables.explanation(self.path, error) from error
 
 
 def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:

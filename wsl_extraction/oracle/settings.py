@@ -13,9 +13,10 @@ from wsl_extraction.oracle.defences import Defence, Rounded
 from wsl_extraction.oracle.ledger import Budget
 from wsl_extraction.oracle.responders import DTYPES, Answering, Live
 from wsl_extraction.oracle.response import Quantity
-from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveal_names import parse
 from wsl_extraction.oracle.reveals import Label, Logits, Reveal, Scores, TopK
+from wsl_extraction.oracle.store_file import Mode
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 
 from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.replays import TransferSet
 from wsl_extraction.oracle.responders import (
   Answering,
   Responder,
-  TransferSet,
   victim_resolution,
 )
-from wsl_extraction.oracle.response_store import Mode, ResponseStore
+from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.settings import OracleSettings
+from wsl_extraction.oracle.store_file import Mode
 
 _PATIENCE = 3600.0  # seconds that runs of one table wait for each other
 
