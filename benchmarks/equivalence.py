@@ -21,9 +21,9 @@ import timing
 
 from wsl_extraction.equivalence import backward, bounds, milp, relaxation
 from wsl_extraction.equivalence.decide import (
-  Undecided,
-  decide,
-  largest_difference,
+    Undecided,
+    decide,
+    largest_difference,
 )
 from wsl_extraction.equivalence.domains import Box
 from wsl_extraction.networks.relu_network import ReluNetwork

@@ -26,12 +26,12 @@ from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
 from wsl_extraction.oracle.response import NotRevealed
 from wsl_extraction.oracle.reveals import (
-  Label,
-  LabelScore,
-  Logits,
-  Reveal,
-  Scores,
-  TopK,
+    Label,
+    LabelScore,
+    Logits,
+    Reveal,
+    Scores,
+    TopK,
 )
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
 from wsl_extraction.runtime import devices

@@ -199,10 +199,11 @@ def moments(program, backend, rng):
   """Where to strike, in the order of a command's life, and with what."""
   kill, ctrl_c = signal.SIGKILL, signal.SIGINT
   if program == "label":
-    # In later rounds too few queries would be left: only the first batch of
+    rounds = 2 if backend == "tensorflow" else 3
+    # So close that the last round has queries left: only the first batch of
     # each is charged by itself.
-    strikes = [(moment, kill) for number in range(2) for moment in (
-        in_asking(rng.randint(2, 12) + 14 * number), in_answer, in_charge)]
+    strikes = [(moment, kill) for number in range(rounds) for moment in (
+        in_asking(rng.randint(2, 8) + 12 * number), in_answer, in_charge)]
     return [*strikes, (in_asking(45), ctrl_c)]
   strikes = [(in_victim_training(rng.randint(2, VICTIM_STEPS // 2)), kill)]
   if backend == "tensorflow":

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import wsl_extraction as wsl
+from example import least_squares
 from wsl_extraction.errors import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -212,7 +213,23 @@ def test_without_a_test_set_nothing_is_measured():
   assert copy.evaluation is None and copy.fidelity is None
   # A few made-up rows tell whether the victim is what it is declared to be.
   assert sum(asked) == 20 + 16
+  assert "20 charged of a budget of 20, 16 more to measure" in str(copy)
   assert "fidelity" not in str(copy)
+
+
+@pytest.mark.parametrize("test", [None, (X, Y), (X[:9], None)])
+@pytest.mark.parametrize("outputs", [None, "logits"])
+def test_every_row_that_the_victim_sees_is_counted(test, outputs):
+  seen = []
+
+  def counted(rows):
+    seen.append(len(rows))
+    return victim(rows)
+
+  copy = extract(victim=counted, test=test, outputs=outputs, reveal="label",
+                 attack=least_squares.LeastSquares())
+  assert sum(seen) == copy.queries + copy.result["measured_anew"]
+  assert copy.queries == 20
 
 
 def test_labels_of_words_are_the_classifiers_own():

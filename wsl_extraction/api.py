@@ -32,29 +32,17 @@ from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.settings import OracleSettings
 from wsl_extraction.oracle.stores import (
-  NO_STORES,
-  Stores,
-  attack_oracle,
-  examiner_oracle,
+    NO_STORES,
+    Stores,
+    attack_oracle,
+    examiner_oracle,
 )
 from wsl_extraction.report import json_text, result, run_table
-from wsl_extraction.runtime import (
-  devices,
-  distribution,
-  files,
-  keras_saving,
-)
+from wsl_extraction.runtime import devices, distribution, files, keras_saving
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims import convert as victims
-from wsl_extraction.victims.diagnosis import (
-    Diagnosis,
-    diagnose,
-    is_suspicious,
-)
+from wsl_extraction.victims.inspection import check_victim
 from wsl_extraction.victims.victim import Victim
-
-_LOOKED_AT = 16  # rows of the owner on which a victim's answers are checked
-_IN_DOUBT = 128  # and as many as that where these look like guesses
 
 
 def _warn(text: str) -> None:
@@ -169,7 +157,8 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     runtime = Runtime(compile_options=devices.compile_options(),
                       adapt=devices.adapt)
   checks.instance("runtime", runtime, Runtime, "a Runtime")
-  source = victims.source_of(victim, victims.probe_rows(parts), outputs)
+  source, asked = victims.source_of(
+      victim, victims.probe_rows(parts), outputs)
   if parts.test.labels is not None:
     labels = victims.label_numbers(source, parts.test.labels)
     parts = dataclasses.replace(parts, test=dataclasses.replace(
@@ -179,7 +168,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
   loaded = source.load(parts, runtime)
   check(attack, options, parts, loaded.outputs, runtime)
   return perform(loaded, attack, parts, options, seed=seed, runtime=runtime,
-                 witnesses=witnesses)
+                 witnesses=witnesses, asked=asked)
 
 
 def check(attack: Attack, options: OracleSettings, parts: Parts,
@@ -214,7 +203,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
             stores: Stores = NO_STORES, fingerprint: str | None = None,
             witnesses: np.ndarray | None = None,
             provenance: Mapping[str, Any] | None = None,
-            begin: Callable[[], None] = lambda: None,
+            asked: int = 0, begin: Callable[[], None] = lambda: None,
             stage: Callable[[str, str], None] = lambda name, words: None,
             warn: Callable[[str], None] = _warn) -> Copy:
   """Checks the victim, runs the attack, and measures the surrogate.
@@ -230,6 +219,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     fingerprint: Of the data set, by which stores know theirs.
     witnesses: One row of each class, for attacks that need them.
     provenance: Goes into the result.
+    asked: The rows that the victim's owner has asked about so far.
     begin: Called when the attack is about to ask.
     stage: Called with what a proof is doing.
     warn: Called with each doubt about the victim, before the attack asks.
@@ -239,7 +229,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
       `Attack.__call__`.
   """
   started = time.monotonic()
-  probed = check_victim(victim, parts, stores, fingerprint, warn)
+  asked += check_victim(victim, parts, warn, stores, fingerprint)
   with attack_oracle(victim, options, stores, fingerprint) as oracle:
     begin()
     extraction = attack(
@@ -254,11 +244,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     proof = by_goal.certificate(
         victim.weights, extraction.weights, parts.space,
         options.reveal.scale is not Quantity.LOGITS, stage)
-    # Without a store the rows that were looked at first are asked again.
-    asked = evaluation.asked + probed
-    evaluation = dataclasses.replace(
-        evaluation, certificate=proof, asked=asked,
-        measured=max(evaluation.measured, asked))
+    evaluation = dataclasses.replace(evaluation, certificate=proof)
   fields = result.fields(
       attack=attack.name, goal=attack.goal.value,
       status=extraction.status.value, missing=extraction.missing,
@@ -267,7 +253,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
       charges=_charges(oracle.ledger, parts.space.features), seed=seed,
       provenance={**devices.describe(), **(provenance or {}),
                   "victim": victim.fingerprint,
-                  "licence": victim.licence or None}, evaluation=evaluation)
+                  "licence": victim.licence or None}, evaluation=evaluation,
+      asked=asked)
   fields["seconds"] = time.monotonic() - started
   return Copy(extraction.surrogate, extraction, evaluation, oracle.ledger,
               json_text.plain(fields))
@@ -282,55 +269,6 @@ def _charges(ledger: Ledger, features: int) -> result.Charges:
       ledger.rows, {meter.value: count for meter, count in
                     ledger.spent.items()},
       ledger.resent, ledger.equal_cost(features))
-
-
-def check_victim(victim: Victim, parts: Parts, stores: Stores = NO_STORES,
-                 fingerprint: str | None = None,
-                 warn: Callable[[str], None] = _warn) -> int:
-  """Makes sure that answers are what is declared, on rows of the owner.
-
-  A victim that guesses, or always answers the same, is warned of: most often
-  it wants inputs of another range, or names classes in another order.
-
-  Args:
-    victim: It.
-    parts: Have the rows.
-    stores: The file `measured` of which keeps the answers.
-    fingerprint: Of the data set.
-    warn: Called with each doubt.
-
-  Returns:
-    The rows that the victim was asked about.
-
-  Raises:
-    VictimMismatch: They are not.
-  """
-  with examiner_oracle(victim, stores, fingerprint) as examiner:
-    before = examiner.ledger.rows
-    diagnosis = Diagnosis()
-    looks = [_looked_at(parts, examiner, _LOOKED_AT)]
-    if not victim.is_random and is_suspicious(victim, *looks[0]):
-      # Chance alone may have made a few rows look bad.
-      if len(parts.test) > _LOOKED_AT:
-        looks.append(_looked_at(parts, examiner, _IN_DOUBT))
-      diagnosis = diagnose(victim, *looks[-1])
-    asked = examiner.ledger.rows - before + diagnosis.asked
-  for doubt in diagnosis.doubts:
-    warn(doubt)
-  return asked
-
-
-def _looked_at(parts: Parts, examiner: Oracle, count: int
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-  """Rows of the owner, the answers to them, and their classes if known."""
-  rows = victims.probe_rows(parts, count)
-  response = examiner.query(rows)
-  labels = parts.test.labels
-  answers = response.arrays.get("values")
-  if answers is None or "classes" in response.arrays:
-    answers = response.classes[:, :1]
-  return np.asarray(rows), answers, None if labels is None else np.asarray(
-      labels[:len(rows)])
 
 
 def _name_queries(folder: pathlib.Path, parts: Parts) -> None:

@@ -71,7 +71,7 @@ def syntax_error(where: str,
 
 
 def _remedy(said: str, line: str) -> str:
-  """What to write instead of a line that gin cannot parse."""
+  """The text to write instead of a line that gin cannot parse."""
   statement = re.match(r"\s*(?:[^=]*?=|include\b)\s*(.*?)\s*(?:#.*)?$", line)
   value = statement[1] if statement else ""
   token = _TOKEN.search(said)

@@ -56,11 +56,11 @@ def main() -> None:
                      "its ledger is right; leave it out")
   cli.start()
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.oracle.replays import Counted
   from wsl_extraction.oracle.responders import victim_resolution
   from wsl_extraction.report import notices
+  from wsl_extraction.victims import inspection
 
   experiment = cli.experiment()
   dataset, parts = cli.load_data(experiment)
@@ -76,7 +76,7 @@ def main() -> None:
                        resolution=victim_resolution(victim)) as store):
     try:
       if not len(store):  # else its answers were checked before
-        api.check_victim(victim, parts, warn=notices.warn)
+        inspection.check_victim(victim, parts, notices.warn)
       _label(lambda count: Oracle(
           Counted(settings.live(victim), count), flags.FLAGS.budget, store,
           flags.FLAGS.batch_size), store, parts.pool, victim.remote)

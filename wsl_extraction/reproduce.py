@@ -45,12 +45,12 @@ from wsl_extraction import cli, cli_files
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import progress
 from wsl_extraction.report.grids import (
-  grid,
-  grid_report,
-  grid_results,
-  grid_runs,
-  search,
-  search_report,
+    grid,
+    grid_report,
+    grid_results,
+    grid_runs,
+    search,
+    search_report,
 )
 from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import Run

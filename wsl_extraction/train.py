@@ -235,10 +235,10 @@ def _measured(run: RunFolder, victim: Victim,
 def _runtime(run: RunFolder, placement: Placement) -> Runtime:
   """Progress display and training log of each training."""
   from wsl_extraction.report import (
-    metrics_file,
-    stages,
-    tensorboard,
-    training_log,
+      metrics_file,
+      stages,
+      tensorboard,
+      training_log,
   )
 
   def shown_and_recorded(name: str, *size: int) -> list[Any]:

@@ -13,13 +13,13 @@ from scipy import optimize
 
 from fixtures.relu_networks import by_hand, moved, network, shuffled
 from wsl_extraction.equivalence import (
-  backward,
-  bounds,
-  branch_and_bound,
-  enumeration,
-  matching,
-  relaxation,
-  simplify,
+    backward,
+    bounds,
+    branch_and_bound,
+    enumeration,
+    matching,
+    relaxation,
+    simplify,
 )
 from wsl_extraction.equivalence.domains import Box
 from wsl_extraction.networks.relu_network import ReluNetwork

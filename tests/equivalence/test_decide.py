@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from fixtures.relu_networks import by_hand, moved, network, shuffled
 from wsl_extraction.equivalence import backward, bounds, milp, relaxation
 from wsl_extraction.equivalence.decide import (
-  Different,
-  Equal,
-  Undecided,
-  decide,
-  largest_difference,
+    Different,
+    Equal,
+    Undecided,
+    decide,
+    largest_difference,
 )
 from wsl_extraction.equivalence.domains import Box, Corners
 from wsl_extraction.errors import InputError

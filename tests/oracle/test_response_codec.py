@@ -12,9 +12,9 @@ from fixtures import oracles
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.response import Quantity, Response
 from wsl_extraction.oracle.response_codec import (
-  DTYPES,
-  ResponseCodec,
-  table_layout,
+    DTYPES,
+    ResponseCodec,
+    table_layout,
 )
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Logits, Scores, TopK

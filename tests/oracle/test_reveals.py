@@ -17,12 +17,12 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.response import NotRevealed, Quantity
 from wsl_extraction.oracle.reveals import (
-  Label,
-  LabelScore,
-  Logits,
-  Meter,
-  Scores,
-  TopK,
+    Label,
+    LabelScore,
+    Logits,
+    Meter,
+    Scores,
+    TopK,
 )
 from wsl_extraction.oracle.side_reveals import Both, Gradients, Leaf, PowerTrace
 

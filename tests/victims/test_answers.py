@@ -186,7 +186,7 @@ def test_one_sigmoid_output_is_two_classes(outputs, function, shape):
     lambda p: [p], lambda p: (p,), lambda p: p.astype(ml_dtypes.bfloat16),
     lambda p: p.astype(np.float16), lambda p: p.round(2), lambda p: p.tolist()])
 def test_scores_are_told_by_themselves(answer):
-  source = convert.source_of(lambda rows: answer(scores(rows)), X[:16])
+  source, _ = convert.source_of(lambda rows: answer(scores(rows)), X[:16])
   assert isinstance(source, Function)
   assert source.outputs in ("probabilities", "percent")
   response = owner(source.load(parts_of(X), Runtime()), Scores()).query(X)
@@ -196,7 +196,7 @@ def test_scores_are_told_by_themselves(answer):
 def test_one_sigmoid_is_told_by_itself():
   for function, outputs in ((scipy.special.expit, "probabilities"),
                             (lambda z: z, "logits")):
-    source = convert.source_of(
+    source, _ = convert.source_of(
         lambda rows, function=function: function(rows[:, :1]), X[:16])
     assert isinstance(source, Function)
     assert (source.outputs, source.num_classes) == (outputs, 2)

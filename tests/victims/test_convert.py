@@ -38,13 +38,13 @@ def test_the_answers_of_a_model_tell_what_they_are(
   model = network(activation)
   model.save(tmp_path / "m.keras")
   for given in (model, tmp_path / "m.keras", str(tmp_path / "m.keras")):
-    source = convert.source_of(given, X[:4])
+    source, _ = convert.source_of(given, X[:4])
     assert type(source) is KerasModel and source.outputs == outputs
     np.testing.assert_array_equal(
         source.model.get_weights()[0], model.get_weights()[0])
   # What is said counts more than what it looks like.
   for said in ("logits", "probabilities"):
-    source = convert.source_of(model, X[:4], said)
+    source, _ = convert.source_of(model, X[:4], said)
     assert isinstance(source, KerasModel) and source.outputs == said
 
 
@@ -53,9 +53,9 @@ def test_the_answers_of_a_model_tell_what_they_are(
     # 0 and 1 may be the answers of a needle network.
     (lambda rows: np.eye(3)[np.arange(len(rows)) % 3], "logits")])
 def test_the_answers_of_a_function_tell_what_they_are(function, outputs):
-  source = convert.source_of(function, X[:4])
+  source, _ = convert.source_of(function, X[:4])
   assert source == Function(function, outputs=outputs, num_classes=3)
-  source = convert.source_of(function, X[:4], "logits")
+  source, _ = convert.source_of(function, X[:4], "logits")
   assert isinstance(source, Function) and source.outputs == "logits"
 
 
@@ -71,9 +71,9 @@ def test_a_function_that_works_in_place_does_not_change_the_rows():
 
 def test_a_classifier_and_a_source():
   model = classifier()
-  source = convert.source_of(model, X[:4])
+  source, _ = convert.source_of(model, X[:4])
   assert isinstance(source, Sklearn) and source.estimator is model
-  assert convert.source_of(source, X[:4]) is source
+  assert convert.source_of(source, X[:4]) == (source, 0)
 
 
 @pytest.mark.parametrize("victim", [

@@ -9,10 +9,10 @@ from scipy import special, stats
 from sklearn import datasets, ensemble, linear_model, svm
 
 import wsl_extraction as wsl
-from wsl_extraction import api
 from wsl_extraction.data.convert import parts_of
 from wsl_extraction.errors import VictimWarning
 from wsl_extraction.runtime.runtime import Runtime
+from wsl_extraction.victims import inspection
 from wsl_extraction.victims.diagnosis import is_guessing
 from wsl_extraction.victims.function import Function
 from wsl_extraction.victims.keras_file import KerasModel
@@ -39,8 +39,8 @@ def doubts(function, images=IMAGES, labels=LABELS, **options):
   source = (function if isinstance(function, KerasModel) else Function(
       function, num_classes=10, **options))
   texts = []
-  asked = api.check_victim(source.load(parts, Runtime()), parts,
-                           warn=texts.append)
+  asked = inspection.check_victim(
+      source.load(parts, Runtime()), parts, texts.append)
   return texts, asked
 
 

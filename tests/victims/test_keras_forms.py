@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from wsl_extraction import api
 from wsl_extraction.data.convert import parts_of
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime.runtime import Runtime
-from wsl_extraction.victims import convert
+from wsl_extraction.victims import convert, inspection
 from wsl_extraction.victims.keras_file import KerasFile, KerasModel
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (24, 6, 5, 3), np.uint8)
@@ -31,7 +30,7 @@ def model(shape, classes=4, activation=None, dtype=None, head=lambda x: x):
 def loaded(made, images=COLOUR, num_classes=None, **options):
   parts = parts_of(images, images, num_classes=num_classes)
   victim = KerasModel(made, **options).load(parts, Runtime())
-  assert api.check_victim(victim, parts) == 16
+  assert inspection.check_victim(victim, parts, pytest.fail) == 16
   return victim
 
 
@@ -73,7 +72,7 @@ def test_an_output_in_a_dictionary_or_list_is_taken_out(head):
   bare = keras.Model(made.inputs, made.outputs[0])
   np.testing.assert_allclose(
       loaded(made).predict(COLOUR), bare.predict(COLOUR, verbose=0), rtol=1e-5)
-  source = convert.source_of(made, COLOUR[:16])
+  source, _ = convert.source_of(made, COLOUR[:16])
   assert isinstance(source, KerasModel) and source.outputs == "logits"
 
 
@@ -90,7 +89,7 @@ def test_heads_of_half_precision(dtype):
   scores = loaded(made, outputs="probabilities").predict(COLOUR)
   assert scores.shape == (24, 10)
   np.testing.assert_allclose(scores.sum(axis=1, dtype=float), 1, atol=0.05)
-  source = convert.source_of(made, COLOUR[:16])
+  source, _ = convert.source_of(made, COLOUR[:16])
   assert isinstance(source, KerasModel) and source.outputs == "probabilities"
 
 

@@ -166,7 +166,7 @@ def test_a_skops_file_answers_as_its_classifier(tmp_path):
   assert victim.fingerprint == source.load(
       parts_of(X), Runtime()).fingerprint
   line = saved(tmp_path / "line.skops", fitted(svm.LinearSVC(random_state=0)))
-  assert isinstance(convert.source_of(line, X[:4]), Sklearn)
+  assert isinstance(convert.source_of(line, X[:4])[0], Sklearn)
 
 
 def test_untrusted_types_are_named_and_not_loaded(tmp_path):

@@ -14,12 +14,12 @@ import scipy.special
 
 from fixtures.commands import ROOT
 from fixtures.torchvision_files import (
-  SMALL,
-  dataset_of,
-  images_in,
-  made,
-  state_of,
-  written,
+    SMALL,
+    dataset_of,
+    images_in,
+    made,
+    state_of,
+    written,
 )
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.resnext import IMAGENET_MEAN, IMAGENET_STD, resnext

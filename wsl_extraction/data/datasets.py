@@ -9,11 +9,11 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.data import (
-  arrays,
-  image_folders,
-  lazy_datasets,
-  tfds_arrays,
-  tfds_names,
+    arrays,
+    image_folders,
+    lazy_datasets,
+    tfds_arrays,
+    tfds_names,
 )
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode

@@ -16,9 +16,9 @@ import numpy as np
 
 from wsl_extraction.equivalence import relaxation
 from wsl_extraction.equivalence.backward import (
-  Multipliers,
-  backward,
-  plain_multipliers,
+    Multipliers,
+    backward,
+    plain_multipliers,
 )
 from wsl_extraction.equivalence.bounds import Layers, Pair
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.equivalence import (
-  backward,
-  bounds,
-  hill_climbing,
-  matching,
-  milp,
-  relaxation,
-  simplify,
+    backward,
+    bounds,
+    hill_climbing,
+    matching,
+    milp,
+    relaxation,
+    simplify,
 )
 from wsl_extraction.equivalence.branch_and_bound import Tree
 from wsl_extraction.equivalence.domains import Box, Corners, Domain

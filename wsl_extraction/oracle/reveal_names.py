@@ -7,12 +7,12 @@ from typing import Any
 
 from wsl_extraction import checks
 from wsl_extraction.oracle.reveals import (
-  Label,
-  LabelScore,
-  Logits,
-  Reveal,
-  Scores,
-  TopK,
+    Label,
+    LabelScore,
+    Logits,
+    Reveal,
+    Scores,
+    TopK,
 )
 from wsl_extraction.oracle.side_reveals import Gradients, Leaf, PowerTrace
 

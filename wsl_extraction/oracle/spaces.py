@@ -13,10 +13,10 @@ import numpy as np
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.rows import (
-  LazyRows,
-  canonical_dtype,
-  plain_array,
-  row_keys,
+    LazyRows,
+    canonical_dtype,
+    plain_array,
+    row_keys,
 )
 
 

@@ -11,9 +11,9 @@ from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.replays import TransferSet
 from wsl_extraction.oracle.responders import (
-  Answering,
-  Responder,
-  victim_resolution,
+    Answering,
+    Responder,
+    victim_resolution,
 )
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.settings import OracleSettings

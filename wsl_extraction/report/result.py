@@ -33,7 +33,7 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
            figures: Iterable[Any], reveal: str, defences: str,
            dtype: str | None, charges: Charges, seed: int,
            provenance: Mapping[str, Any],
-           evaluation: Evaluation | None) -> dict[str, Any]:
+           evaluation: Evaluation | None, asked: int = 0) -> dict[str, Any]:
   """The fields of result.json, in the order in which people read them.
 
   Args:
@@ -49,6 +49,8 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
     seed: Of the attack.
     provenance: Victim, data, machine and versions.
     evaluation: What was measured, if anything.
+    asked: The rows that the victim's owner asked about beside the test set's,
+      to see that the victim is what it is declared to be.
   """
   result = {
       "attack": attack, "goal": goal, "status": status, "missing": missing,
@@ -57,10 +59,11 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
       "figures": {one.name: {"value": one.value, "text": one.text}
                   for one in figures},
       **provenance}
+  asked += evaluation.asked if evaluation is not None else 0
+  result |= {"measured": max(evaluation.measured if evaluation else 0, asked),
+             "measured_anew": asked}
   if evaluation is not None:
-    result |= {"measured": evaluation.measured,
-               "measured_anew": evaluation.asked,
-               "oracle": evaluation.oracle, "surrogate": evaluation.surrogate}
+    result |= {"oracle": evaluation.oracle, "surrogate": evaluation.surrogate}
     proof = evaluation.certificate
     if proof is not None:
       result["proof"] = {"least": proof.lower, "most": proof.upper,

@@ -27,11 +27,11 @@ from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem import (
-  Rows,
-  Theorem,
-  TheoremReport,
-  check_whole,
-  number,
+    Rows,
+    Theorem,
+    TheoremReport,
+    check_whole,
+    number,
 )
 from wsl_extraction.training.recipe import Recipe
 

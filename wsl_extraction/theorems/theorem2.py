@@ -16,16 +16,16 @@ from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems.subset_sum import (
-  SubsetSum,
-  solvable,
-  subset_sum_networks,
+    SubsetSum,
+    solvable,
+    subset_sum_networks,
 )
 from wsl_extraction.theorems.theorem import (
-  Rows,
-  Theorem,
-  TheoremReport,
-  check_whole,
-  number,
+    Rows,
+    Theorem,
+    TheoremReport,
+    check_whole,
+    number,
 )
 
 # Half of the one difference that there can be.

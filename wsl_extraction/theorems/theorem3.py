@@ -26,10 +26,10 @@ from wsl_extraction.report.plots import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import random_networks
 from wsl_extraction.theorems.theorem import (
-  Rows,
-  Theorem,
-  TheoremReport,
-  check_whole,
+    Rows,
+    Theorem,
+    TheoremReport,
+    check_whole,
 )
 from wsl_extraction.training.recipe import Recipe
 

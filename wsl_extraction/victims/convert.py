@@ -14,10 +14,10 @@ from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.outputs import (
-  BadAnswer,
-  as_array,
-  look_like_percent,
-  look_like_probabilities,
+    BadAnswer,
+    as_array,
+    look_like_percent,
+    look_like_probabilities,
 )
 from wsl_extraction.victims import answers, keras_file, sklearn_model
 from wsl_extraction.victims.function import Function
@@ -28,8 +28,8 @@ from wsl_extraction.victims.victim import VictimSource
 OUTPUTS = ("logits", "probabilities", "percent")
 
 
-def source_of(victim: Any, probe: np.ndarray,
-              outputs: str | None = None) -> VictimSource:
+def source_of(victim: Any, probe: np.ndarray, outputs: str | None = None
+              ) -> tuple[VictimSource, int]:
   """A source for the kind of thing that a victim is.
 
   Args:
@@ -40,25 +40,30 @@ def source_of(victim: Any, probe: np.ndarray,
     outputs: "logits", "probabilities" or "percent"; None tells by the answers.
       A `Function` takes labels and the best few classes as well.
 
+  Returns:
+    The source, and the rows that the victim was asked about.
+
   Raises:
     InputError: It is none of these, or answers with something else.
   """
   if isinstance(victim, VictimSource):
-    return victim
+    return victim, 0
   if outputs is not None:
     checks.one_of("outputs", outputs, OUTPUTS)
   if isinstance(victim, (str, os.PathLike)):
     is_skops = pathlib.Path(victim).suffix == ".skops"
     victim = (sklearn_model if is_skops else keras_file).load(victim)
   if isinstance(victim, keras.Model):
-    return KerasModel(model=victim, outputs=outputs or _outputs_of(
-        lambda rows: victim.predict_on_batch(rows), probe)[0])
+    if outputs is not None:
+      return KerasModel(model=victim, outputs=outputs), 0
+    kind, _ = _outputs_of(lambda rows: victim.predict_on_batch(rows), probe)
+    return KerasModel(model=victim, outputs=kind), len(probe)
   if is_classifier(victim):
-    return Sklearn(estimator=victim)
+    return Sklearn(estimator=victim), 0
   if callable(victim) and not isinstance(victim, type):
     answered, classes = _outputs_of(victim, probe)
     return Function(function=victim, outputs=outputs or answered,
-                    num_classes=classes)
+                    num_classes=classes), len(probe)
   return checks.refuse(
       "victim", victim, "the path of a .keras file, a Keras model, a fitted "
       "classifier of scikit-learn, or a function of an array")

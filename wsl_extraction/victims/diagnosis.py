@@ -130,7 +130,7 @@ def _narrow(victim: Victim, rows: np.ndarray) -> str | None:
 
 def _causes(victim: Victim, rows: np.ndarray, named: np.ndarray,
             labels: np.ndarray, right: int) -> tuple[list[str], int]:
-  """What would make the victim right, and the rows asked to find out."""
+  """Remedies that would make the victim right, and the rows asked."""
   needed = right + _GAIN * len(labels)
   texts = []
   hits = _hits_in_another_order(named, labels, victim.outputs)

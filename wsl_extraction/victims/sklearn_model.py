@@ -18,10 +18,10 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.victims import inputs
 from wsl_extraction.victims.victim import (
-  Victim,
-  VictimSource,
-  digest,
-  quantities_of,
+    Victim,
+    VictimSource,
+    digest,
+    quantities_of,
 )
 
 _COMPARED = 256  # rows on which scores and predictions are compared

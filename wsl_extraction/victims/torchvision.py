@@ -23,12 +23,12 @@ from wsl_extraction.victims import torch_checkpoint
 from wsl_extraction.victims.keras_file import cached
 from wsl_extraction.victims.torchvision_layers import assign, design_of
 from wsl_extraction.victims.victim import (
-  Victim,
-  VictimSource,
-  digest,
-  in_batches,
-  quantities_of,
-  range_facts,
+    Victim,
+    VictimSource,
+    digest,
+    in_batches,
+    quantities_of,
+    range_facts,
 )
 
 CLASSES = ("imagenet", "number", "any")

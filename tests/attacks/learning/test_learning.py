@@ -11,15 +11,15 @@ import pytest
 
 from fixtures import learning_attacks, oracles
 from fixtures.learning_attacks import (
-  BUDGET,
-  CLASSES,
-  POOL,
-  learning,
-  oracle,
-  pool,
-  predict,
-  row_set,
-  run,
+    BUDGET,
+    CLASSES,
+    POOL,
+    learning,
+    oracle,
+    pool,
+    predict,
+    row_set,
+    run,
 )
 from wsl_extraction.attacks.defaults import default_attack
 from wsl_extraction.attacks.knowledge import Knowledge

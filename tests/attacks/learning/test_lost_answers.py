@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fixtures.learning_attacks import (
-  BUDGET,
-  CLASSES,
-  EAGER,
-  SHAPE,
-  knowledge,
-  learning,
-  predict,
+    BUDGET,
+    CLASSES,
+    EAGER,
+    SHAPE,
+    knowledge,
+    learning,
+    predict,
 )
 from wsl_extraction.attacks.extraction import Status
 from wsl_extraction.objectives.distillation import Distillation

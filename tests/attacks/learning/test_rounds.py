@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.learning_attacks import (
-  BUDGET,
-  CLASSES,
-  EAGER,
-  POOL,
-  knowledge,
-  learning,
-  linear_network,
-  oracle,
-  pool,
-  row_set,
-  run,
+    BUDGET,
+    CLASSES,
+    EAGER,
+    POOL,
+    knowledge,
+    learning,
+    linear_network,
+    oracle,
+    pool,
+    row_set,
+    run,
 )
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.errors import InputError

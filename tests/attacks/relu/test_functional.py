@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from fixtures.two_layer_networks import (
-  C,
-  D,
-  H,
-  error,
-  extract,
-  function,
-  make_oracle,
-  weights,
+    C,
+    D,
+    H,
+    error,
+    extract,
+    function,
+    make_oracle,
+    weights,
 )
 from wsl_extraction.attacks.extraction import Status
 from wsl_extraction.attacks.relu.functional import Functional

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction.attacks.relu import (
-  held_out,
-  missing_units,
-  normals,
-  precision,
-  signs,
+    held_out,
+    missing_units,
+    normals,
+    precision,
+    signs,
 )
 from wsl_extraction.attacks.relu.line_search import TooManyKinks
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
