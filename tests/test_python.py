@@ -227,7 +227,7 @@ def test_every_row_that_the_victim_sees_is_counted(test, outputs):
     return victim(rows)
 
   copy = extract(victim=counted, test=test, outputs=outputs, reveal="label",
-                 attack=least_squares.LeastSquares())
+                 attack=least_squares.LeastSquares(rows=20))
   assert sum(seen) == copy.queries + copy.result["measured_anew"]
   assert copy.queries == 20
 
