@@ -188,7 +188,7 @@ def test_overlap_is_measured_in_bytes():
   assert split.Split(4, 4, 2)(dataset).overlap == 4
 
 
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(strategies.data())
 def test_any_split_has_the_sizes_and_proportions_asked_for(data):
   counts = data.draw(strategies.lists(

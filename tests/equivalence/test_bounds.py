@@ -52,7 +52,7 @@ def exactly(values, matrix, bias):
   return values @ as_fractions(matrix) + as_fractions(bias)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.sampled_from([1.0, 1e-5, 1e7]))
 def test_ranges_contain_what_units_get(seed, scale):
   rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_ranges_contain_what_units_get(seed, scale):
       assert (narrow.high[layer] <= wide.high[layer]).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SEEDS)
 def test_any_multipliers_bound_every_point_of_their_region(seed):
   rng = np.random.default_rng(seed)
@@ -181,7 +181,7 @@ def test_multipliers_that_lie_do_no_harm():
   assert grown.upper >= best
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.sampled_from([1.0, 1e-6, 1e5]))
 def test_rounding_of_the_difference(seed, scale):
   rng = np.random.default_rng(seed)
@@ -195,7 +195,7 @@ def test_rounding_of_the_difference(seed, scale):
   assert (abs(apart - computed) <= error).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS, st.sampled_from([0.0, 1e-12, 1e-3, 0.3]))
 def test_matched_bound_holds(seed, noise):
   rng = np.random.default_rng(seed)
@@ -241,7 +241,7 @@ def test_networks_of_other_shapes_are_not_matched():
       network((2, 3, 1), rng), network((2, 4, 1), rng), Box.unit(2)) is None
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_simplified_is_the_same_function(seed):
   rng = np.random.default_rng(seed)

@@ -154,7 +154,7 @@ def test_rectified_outputs(rng):
   assert isinstance(decide(negative, lower, Box.unit(3), 0.0), Equal)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_corners_by_trial(seed, d):
   rng = np.random.default_rng(seed)

@@ -20,7 +20,6 @@ def _counts(draw):
   return draw(st.integers(0, total)), total
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(_counts(), st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilson_interval_is_scipys(counts, confidence):
   successes, total = counts
@@ -43,7 +42,6 @@ _VALUES = hnp.arrays(
     np.float64, st.integers(2, 12), elements=st.floats(-100, 100, width=16))
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(_VALUES)
 def test_mean_interval_is_scipys(values):
   ours = metrics.mean(values)
@@ -87,7 +85,6 @@ def test_unequal_pairs_and_confidences_are_refused():
       metrics.mean([1.0, 2.0], confidence)
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(
     st.integers(0, 2**32), st.integers(1, 40), st.integers(6, 20),
     st.integers(1, 5))
@@ -102,7 +99,6 @@ def test_top_k_accuracy_without_ties_is_sklearns(seed, n, c, k):
       scores, labels, k)
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(
     hnp.arrays(
         np.float32, st.tuples(st.integers(1, 8), st.integers(1, 7)),

@@ -40,7 +40,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=64,
                     min_value=-1e200, max_value=1e200)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(["affine", "rectified", "bypassed"]))
 def test_exact_is_exact(data, end):
   def draw(*shape):

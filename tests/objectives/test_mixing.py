@@ -48,7 +48,7 @@ def test_quantiles_are_those_of_scipys_beta(alpha):
 
 
 @given(st.floats(-3, 4).map(lambda x: 10**x), st.integers(0, 2**31 - 1))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_any_alpha_passes_kolmogorov_and_smirnov(alpha, seed):
   lead = drawn(alpha, 20_000, seed)
   assert np.isfinite(lead).all()
@@ -64,7 +64,7 @@ def test_any_alpha_passes_kolmogorov_and_smirnov(alpha, seed):
 
 
 @given(st.integers(1, 70), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_interleaving_is_the_references_and_undoes_itself(size, groups):
   places = ops.convert_to_numpy(mixmatch.interleaved(size, groups))
   np.testing.assert_array_equal(places, swapped(size, groups))

@@ -99,7 +99,7 @@ def heated_top_k(c, k, temperature, seed):
 
 
 @partly_hidden
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_hidden_mass_is_one_outcome_shared_evenly(c, k, temperature, seed):
   """Below T = 1 it is shared first, and each part heated by itself."""
   k = min(k, c - 1)
@@ -114,7 +114,7 @@ def test_hidden_mass_is_one_outcome_shared_evenly(c, k, temperature, seed):
 
 
 @partly_hidden
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_hidden_class_is_heated_above_a_named_one(c, k, temperature, seed):
   k = min(k, c - 1)
   *_, got = heated_top_k(c, k, temperature, seed)

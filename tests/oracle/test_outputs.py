@@ -29,7 +29,7 @@ def check(quantity, values, decimals=None):
 @given(st.integers(2, 40), st.integers(1, 7), st.integers(0, 2**32 - 1),
        st.sampled_from(["float32", "float64"]),
        st.sampled_from([np.round, lambda p, d: np.floor(p * 10**d) / 10**d]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_honest_service_is_refused_for_its_decimals(
     c, decimals, seed, dtype, rounding):
   """Whatever it rounds to, and whether it rounds or cuts off."""
@@ -40,7 +40,7 @@ def test_no_honest_service_is_refused_for_its_decimals(
 
 @given(st.integers(2, 1000), st.integers(0, 2**32 - 1),
        st.sampled_from([np.float16, ml_dtypes.bfloat16]), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_honest_service_is_refused_for_its_type(c, seed, dtype, widened):
   values = softmax(8, c, seed).astype(dtype)
   check(PROBABILITIES, values.astype(np.float32) if widened else values)

@@ -45,7 +45,7 @@ def test_top_k_of_all_classes_equals_scores():
 
 
 @given(st.integers(2, 8), st.integers(1, 8), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_probabilities_never_contradict_what_was_revealed(c, k, seed):
   k = min(k, c)
   given_ = np.random.default_rng(seed).normal(scale=3, size=(5, c))
@@ -98,7 +98,7 @@ def test_a_named_class_never_gets_a_smaller_target(
 
 @given(st.integers(3, 12), st.integers(1, 3), st.integers(0, 3),
        st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_named_scores_move_within_their_rounding(c, k, decimals, seed):
   """By half a unit at most, before all are made to sum to one."""
   given_ = np.random.default_rng(seed).normal(scale=2, size=(6, c))

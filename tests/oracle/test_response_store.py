@@ -53,6 +53,26 @@ def filled(path, count=200):
   return row_keys(x)
 
 
+def test_a_transaction_that_fails_leaves_all_as_before(tmp_path):
+  first, second = row_keys(rows(1, 2))
+  response = asking()[0].query(rows(1))
+  with opened(tmp_path / "s") as store:
+    store.charge([first], most=1)
+    for _ in range(2):
+      with pytest.raises(BudgetExceeded), store.transaction():
+        store.write([first], response)
+        store.charge([second], most=1)
+      assert (len(store), store.spent) == (0, 1)
+      assert store.is_charged(first) and not store.is_charged(second)
+  with opened(tmp_path / "s") as store:
+    assert (len(store), store.spent) == (0, 1)
+    assert store.price([first, second]) == 1
+    with store.transaction():
+      store.write([first], response)
+      store.charge([second], most=2)
+    assert (len(store), store.spent) == (1, 2)
+
+
 @pytest.mark.parametrize("reveal", [
     "label", "label_score", "top_k:3", "scores", "logits"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -93,7 +113,7 @@ def test_without_a_store_a_repeated_row_is_paid_again():
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6),
                 max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_charges_equal_distinct_rows(tmp_path_factory, batches):
   path = tmp_path_factory.mktemp("store") / "s"
   with opened(path) as store:

@@ -20,7 +20,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.strategies import coverage
 from wsl_extraction.strategies.coverage import ClassBalanced, KCenter
 
-properties = hypothesis.settings(max_examples=30, deadline=None)
+properties = hypothesis.settings(max_examples=30)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -130,7 +130,7 @@ def test_centres_are_those_of_differences(kind, asked, precision):
     centres.append(one)
 
 
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=100)
 @hypothesis.given(width=st.sampled_from([32, 64]), data=st.data(),
                   exponent=st.sampled_from([-30, -6, 0, 6, 100]),
                   offset=st.sampled_from([0, 1, 1e3, 1e6]))

@@ -35,7 +35,7 @@ every = pytest.mark.parametrize(
     "strategy", ALL, ids=lambda strategy: type(strategy).__name__)
 uncertain = pytest.mark.parametrize(
     "kind", SURENESS, ids=lambda kind: kind.__name__)
-properties = hypothesis.settings(max_examples=30, deadline=None)
+properties = hypothesis.settings(max_examples=30)
 seeds = st.integers(0, 2**32 - 1)
 
 

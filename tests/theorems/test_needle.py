@@ -54,7 +54,7 @@ def test_there_are_enough_combinations():
   assert len(GRID) >= 30
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_location(data):
   p = data.draw(st.sampled_from([2, 3, 10, 50, 99, 255, 256, 257, 1 << 20]))
@@ -121,7 +121,7 @@ def test_one_query_fewer_is_not_enough():
   assert victim.left == 2
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(2, 3), (3, 2), (10, 1)]),
        st.booleans())
 def test_adversary_never_contradicts_itself(seed, size, is_off_grid):

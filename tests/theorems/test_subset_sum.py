@@ -33,7 +33,6 @@ def test_dynamic_programming(values, target):
   assert solvable(values, target) == by_trial(values, target)
 
 
-@settings(deadline=None)
 @given(VALUES, st.integers(0, 80))
 def test_corners_tell_subsets_that_sum_to_the_target(values, target):
   corners = np.array(list(itertools.product((0.0, 1.0), repeat=len(values))))
@@ -44,7 +43,7 @@ def test_corners_tell_subsets_that_sum_to_the_target(values, target):
     assert not g(corners).any()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(VALUES, st.integers(0, 80), st.integers(0, 2**32 - 1))
 def test_fractional_inputs_reach_nothing(values, target, seed):
   n, rng = len(values), np.random.default_rng(seed)

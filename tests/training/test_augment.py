@@ -82,7 +82,7 @@ def test_equals_slow_reference(shape, dtype, shift, flip):
   np.testing.assert_array_equal(result, expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(2, 9), width=st.integers(2, 9),
        channels=st.integers(1, 4), flip=st.booleans(),
        seed=st.integers(0, 2**31 - 1), data=st.data())

@@ -49,7 +49,7 @@ def test_reads_what_is_written_by_hand(tmp_path, old):
     found["fc.bias"][0] = 1
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(array=arrays.arrays(
     st.sampled_from(["<f4", "<f2", "<i8"]),
     arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
@@ -234,7 +234,7 @@ def test_truncated_anywhere(tmp_path, old):
 
 
 @pytest.mark.parametrize("old", [False, True])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_anywhere(old, tmp_path_factory, data):
   """Wrong bytes give wrong numbers or one line, no other error."""

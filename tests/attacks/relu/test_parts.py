@@ -31,7 +31,7 @@ def search(f, confirm=False):
   return line(Region(np.zeros(3), 1.0, np.zeros(3)).grid(-1e8, 1e8), 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), h=st.integers(1, 25),
        k=st.sampled_from([1, 2, 10]))
 def test_all_kinks_of_a_line_are_found(seed, h, k):
@@ -131,7 +131,7 @@ def test_base_points_have_few_kinks_between_them():
   assert between.max() <= 4 and between.sum() == 23
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_lines_and_samples_stay_in_the_box(seed):
   rng = np.random.default_rng(seed)

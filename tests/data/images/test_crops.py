@@ -118,7 +118,7 @@ def test_every_kind_of_file_equals_the_plain_way(name, fast, monkeypatch):
 
 
 @pytest.mark.parametrize("fast", ROADS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), subsampling=st.integers(0, 2))
 def test_parts_of_tall_images_equal_the_plain_way(fast, seed, subsampling):
   file = jpeg(300, 130, subsampling=subsampling)
