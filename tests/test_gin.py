@@ -13,10 +13,10 @@ from fixtures.gin_files import (
     ROOT,
     SHARED,
     at_root,  # noqa: F401
+    extracted,
     one_step,
 )
 from wsl_extraction import cli
-from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
 
 # After one step a victim guesses, and its owner is told.
@@ -28,21 +28,10 @@ def test_one_step(name, tmp_path):
 
 
 def test_functional_extraction_is_exact(tmp_path):
-  from wsl_extraction import api
-  from wsl_extraction import experiment as experiments
-
   # Surrogates are kept in single precision on jax.
   bound = 1e-8 if keras.backend.backend() != "jax" else 1e-1
   cli.configure(["gin/functional.gin"], [])
-  experiment = cli.built(experiments.Experiment)
-  dataset, parts = experiment.data()
-  runtime = Runtime(cache=cache_folder())
-  experiment.check(parts, runtime)
-  copy = api.perform(
-      experiment.victim.load(parts, runtime), experiment.attack, parts,
-      experiment.oracle, seed=0, runtime=runtime,
-      stores=experiment.stores(tmp_path / "r.sqlite", tmp_path / "m.sqlite"),
-      fingerprint=dataset.fingerprint)
+  _, parts, copy = extracted(tmp_path)
   assert copy.status == "DONE"
   assert copy.extraction.figure("queries_per_bound") < 3
   assert copy.fidelity == 1
