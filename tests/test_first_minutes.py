@@ -28,7 +28,7 @@ TRAINED = (
     "experiment.Experiment.victim = @wsl_extraction.victims.trained.Trained()",
     "wsl_extraction.victims.trained.Trained.recipe = @victim/recipe.Recipe()",
     "victim/recipe.Recipe.steps = 2",
-    "victim/recipe.Recipe.network = @resnet_v2.resnet_v2",
+    "victim/recipe.Recipe.network = @numpy_victim.network",
     "victim/recipe.Recipe.optimizer = @victim/keras.optimizers.SGD",
     "victim/recipe.Recipe.batch_size = 8")
 # Of several trainings each has a function to trace, of which TensorFlow warns.
@@ -68,7 +68,8 @@ def test_standard_error_holds_our_own_lines_alone(tmp_path, shared, backend):
       ("label", base, "--output=l.sqlite"),
       ("hardness", "gin/theorem1.gin", "--workdir=t",
        *(f"--gin_bindings=Theorem1.{b}" for b in SMALL))):
-    done = commands.run(commands.command(*words), tmp_path, environ)
+    done = commands.run(
+        commands.command(*words), tmp_path, environ, cold=True)
     assert done.status == 0 and done.stdout, done.stderr
     for line in done.stderr.splitlines():
       assert OURS.match(line), (words[0], line)
@@ -86,7 +87,8 @@ def test_what_the_text_tells_is_said_before_keras_is_imported(
   environ = environment(shared)
   start = time.monotonic()
   done = commands.run(
-      commands.command("train", "own.gin", "--workdir=new"), tmp_path, environ)
+      commands.command("train", "own.gin", "--workdir=new"), tmp_path, environ,
+      cold=True)
   taken = time.monotonic() - start
   assert done.status == 2 and said in done.stderr
   assert done.stderr.startswith("error: gin file own.gin")

@@ -269,7 +269,9 @@ def fixture_lab(tmp_path_factory, request):
         (interrupted, undisturbed), ("train", "label"), BACKENDS):
       if backend in wanted and importlib.util.find_spec(backend) is not None:
         command = Command(root / f"{job.__name__}-{program}-{backend}",
-                          backend, program)
+                          backend, program,
+                          # Forks share the seed of hashes, so these do not.
+                          cold=job is undisturbed)
         jobs[job, program, backend] = command, pool.submit(job, command)
     yield lambda *key: (jobs[key][0], jobs[key][1].result())
     pool.shutdown(cancel_futures=True)
