@@ -25,11 +25,12 @@ AS_IT_IS = ("Experiment.image_size = 224", "surrogate/Recipe.batch_size = 2",
             "surrogate/Recipe.unlabeled_batch_size = 0")
 
 
-@pytest.mark.parametrize("name", sorted(set(PAPER) - set(DEEP)))
+@pytest.mark.parametrize("name", PAPER)
 def test_one_step(name, tmp_path):
   one_step(name, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEEP)
 def test_one_step_of_a_deep_network(name, tmp_path):
   size = AS_IT_IS if "v2_50" in name else ()

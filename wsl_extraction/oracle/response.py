@@ -209,7 +209,7 @@ def _within_rounding(scores: np.ndarray, hidden: int,
   others = np.concatenate(
       [np.cumsum(scores, axis=1)[:, ::-1], np.zeros((len(scores), 1))], axis=1)
   count = hidden + np.arange(scores.shape[1] + 1)
-  level = ((1 - others) / count).min(axis=1, keepdims=True)
+  level = ((1 - others) / count).min(axis=1, keepdims=True).clip(0)
   lifted = low & (scores < level)
   extra = np.where(lifted, np.maximum(scores + half - level, 0) / 2, 0)
   allowed = hidden * level / 2

@@ -80,7 +80,7 @@ def test_a_strategy_sees_a_surrogate_of_the_answers_so_far(objective):
   assert first[1].shape == (POOL, 0)
   for probabilities, features, n, _ in (second, third):
     assert n == BUDGET // 3
-    assert features.shape == (POOL, 16)
+    assert features.shape == (POOL, 4)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert np.ptp(probabilities) > 1e-3
   assert (second[0] != third[0]).any()
