@@ -12,6 +12,7 @@ from wsl_extraction.objectives.distillation import Distillation
 from wsl_extraction.objectives.mixmatch import MixMatch
 from wsl_extraction.objectives.objective import Supervised
 from wsl_extraction.objectives.rotation import Rotation
+from wsl_extraction.runtime import devices
 from wsl_extraction.training import batches, fit, optimizers
 from wsl_extraction.training.augment import Augment
 from wsl_extraction.training.student import Student
@@ -72,7 +73,10 @@ def make_student(objective, optimizer=OPTIMIZERS["adam"], width=6):
   x = layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(2))(x)
   student = Student(keras.Model(images, x), objective, seed=3,
                     augment=Augment(shift=1, flip=True, seed=5))
-  student.compile(optimizer())
+  # "auto" is XLA, which tensorflow is given on GPUs alone.
+  student.compile(optimizer(), jit_compile=(
+      "auto" if optimizer is OPTIMIZERS["momentum"] else
+      devices.jit_compile()))
   return student
 
 
