@@ -32,10 +32,7 @@ import os
 import pathlib
 import re
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
 import gin
@@ -43,12 +40,11 @@ from absl import flags
 
 from wsl_extraction import cli, cli_files
 from wsl_extraction.errors import InputError
-from wsl_extraction.report import progress
 from wsl_extraction.report.grids import (
     grid,
     grid_report,
-    grid_results,
     grid_runs,
+    run_processes,
     search,
     search_report,
 )
@@ -90,7 +86,10 @@ def main() -> None:
     return
   missing = [run for run in mine if run not in outcomes]
   _check(planned, root, missing)
-  failed, left = _run_all(missing, root, len(outcomes) > 0)
+  failed, left = run_processes.run_all(
+      missing, root, len(outcomes) > 0, [
+          f"--{name}={flags.FLAGS[name].value}"
+          for name in ("data_dir", "cache_dir") if flags.FLAGS[name].value])
   outcomes = GridResults.read(planned, root, failed)
   _publish(_report(plan, outcomes), root)
   if left:
@@ -223,70 +222,6 @@ def _configuration(run: Run, is_built: bool = False) -> str:
   except InputError as error:
     raise InputError(f"the cell \"{run.cell}\": {error}") from error
   return configuration
-
-
-def _run_all(missing: Sequence[Run], root: pathlib.Path,
-             has_results: bool) -> tuple[list[Run], int]:
-  """Gives the runs that failed, and the number of those left to others."""
-  failed: list[Run] = []
-  left_alone = 0
-  seconds: dict[str, list[float]] = {}
-  for done, run in enumerate(missing):
-    if grid_results.taken_by_other_process(run, root):
-      left_alone += 1
-      continue
-    left = _seconds_left(missing[done:], seconds)
-    about = f", about {progress.duration(left)} left" if left else ""
-    print(f"run {done + 1}/{len(missing)}: {run}{about}", file=sys.stderr,
-          flush=True)
-    start = time.monotonic()
-    status = _train(run, root)
-    if status in (130, -signal.SIGINT):
-      raise KeyboardInterrupt
-    if not status:
-      seconds.setdefault(run.cell.row, []).append(time.monotonic() - start)
-      continue
-    if grid_results.taken_by_other_process(
-      run, root
-    ):  # which was first after all
-      left_alone += 1
-      continue
-    failed.append(run)
-    # A killed process could not give a reason.
-    end = f"the run in {run.folder(root)} " + (
-        f"was killed by signal {-status}" if status < 0
-        else f"ended with status {status}, for the reason above")
-    if done == 0 and not has_results:
-      raise InputError(f"{end}, and the others were not tried; run the same "
-                       "command again when it is mended")
-    if status < 0:
-      print(end, file=sys.stderr, flush=True)
-  return failed, left_alone
-
-
-def _seconds_left(waiting: Sequence[Run],
-                  seconds: dict[str, list[float]]) -> float | None:
-  """Expects of each run what others took, those of its own row if any did."""
-  every = [taken for row in seconds.values() for taken in row]
-  if not every:
-    return None
-  expected = [seconds.get(run.cell.row, every) for run in waiting]
-  return sum(sum(taken) / len(taken) for taken in expected)
-
-
-def _train(run: Run, root: pathlib.Path) -> int:
-  # A process each, so that no run sees the compiled code, the random state or
-  # the memory of another.
-  arguments = [
-      f"--workdir={run.folder(root)}", f"--measured={root / 'measured'}",
-      *(f"--gin_file={path}" for path in run.settings.files),
-      *(f"--gin_bindings={binding}" for binding in run.settings.bindings)]
-  for name in ("data_dir", "cache_dir"):
-    if flags.FLAGS[name].value:
-      arguments.append(f"--{name}={flags.FLAGS[name].value}")
-  return subprocess.run(
-      [sys.executable, "-m", "wsl_extraction.train", *arguments],
-      stdout=subprocess.DEVNULL, check=False).returncode
 
 
 def launch() -> int:

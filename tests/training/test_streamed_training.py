@@ -11,7 +11,7 @@ import pytest
 
 from fixtures import image_files, oracles
 from wsl_extraction.attacks.knowledge import Knowledge
-from wsl_extraction.attacks.learning import learning
+from wsl_extraction.attacks.learning import session
 from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.data import datasets
 from wsl_extraction.data.examples import Examples
@@ -114,7 +114,7 @@ def test_responses_that_are_not_kept_are_looked_up(
     dataset, tmp_path, monkeypatch):
   with store_at(tmp_path / "a") as a, store_at(tmp_path / "b") as b:
     kept, _ = attacked(pool(dataset), a)
-    monkeypatch.setattr(learning, "_MOST_VALUES", 0)
+    monkeypatch.setattr(session, "_MOST_VALUES", 0)
     seen = []
     looked_up, queries = attacked(pool(dataset), b, seen=seen)
     assert sum(seen) == queries == b.spent == BUDGET

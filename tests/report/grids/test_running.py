@@ -13,7 +13,7 @@ from fixtures import stand_in_runs
 from wsl_extraction import cli, reproduce
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import plots, run_folder
-from wsl_extraction.report.grids import grid_runs
+from wsl_extraction.report.grids import grid_runs, run_processes
 
 TABLE = """\
 from __gin__ import dynamic_registration
@@ -44,7 +44,8 @@ class Trainer:
     self.clock = 0.0
     self.others = lambda run, root: None
 
-  def __call__(self, run, root):
+  def __call__(self, run, root, flags):
+    del flags
     self.ran.append(str(run))
     self.others(run, root)
     self.clock += 100 if run.cell.row == "slow" else 10
@@ -58,9 +59,9 @@ class Trainer:
 @pytest.fixture(name="trainer")
 def fixture_trainer(monkeypatch):
   trainer = Trainer()
-  monkeypatch.setattr(reproduce, "_train", trainer)
+  monkeypatch.setattr(run_processes, "_train", trainer)
   monkeypatch.setattr(reproduce, "_check", lambda *_: None)
-  monkeypatch.setattr(reproduce.time, "monotonic", lambda: trainer.clock)
+  monkeypatch.setattr(run_processes.time, "monotonic", lambda: trainer.clock)
   return trainer
 
 
@@ -175,7 +176,7 @@ def bound_in(monkeypatch, reproduced, *arguments):
                     if word.startswith("--gin_bindings=")])
     return subprocess.CompletedProcess(command, 1)
 
-  monkeypatch.setattr(reproduce.subprocess, "run", run)
+  monkeypatch.setattr(run_processes.subprocess, "run", run)
   with pytest.raises(InputError, match="ended with status 1"):
     reproduced(*arguments)
   return started[0]
