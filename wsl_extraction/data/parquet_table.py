@@ -1,0 +1,77 @@
+"""Parquet files as columns of numbers and texts."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from wsl_extraction.data.csv_table import RawTable
+from wsl_extraction.data.images import decode
+from wsl_extraction.errors import InputError
+
+_COPIES = 20  # bytes of memory to a byte of the file, about
+
+
+def read(path: str) -> RawTable:
+  """Reads a Parquet file, whose columns have types.
+
+  Numbers, and True and False as 1 and 0, are numbers; texts are texts. Nulls
+  are missing.
+
+  Raises:
+    InputError: The file cannot be read, is empty or damaged, or a column holds
+      something else; the column is named, and the row, from 0.
+  """
+  where = decode.printable(path)
+  frame = _frame(pathlib.Path(path).expanduser(), where)
+  names = [str(name) for name in frame.columns]
+  for place, name in enumerate(names):
+    if name in names[:place]:
+      raise InputError(f"{where}: two columns are named {name!r}; rename one")
+  if not len(frame):
+    raise InputError(f"{where} has no rows; give rows")
+  return RawTable(
+      where, {name: _values(frame.iloc[:, place], f"{where}, column {name!r}")
+              for place, name in enumerate(names)},
+      lambda row: f"row {row}")
+
+
+def _frame(path: pathlib.Path, where: str) -> pd.DataFrame:
+  try:
+    decode.check_memory(path.stat().st_size * _COPIES, where)
+    return pd.read_parquet(path, engine="pyarrow")
+  except InputError:
+    raise
+  except pyarrow.ArrowException as error:
+    raise InputError(f"{where} is damaged or no Parquet file ("
+                     f"{decode.reason(error)}); write it again with "
+                     "DataFrame.to_parquet") from error
+  except OSError as error:
+    raise InputError(f"cannot read {where}: {decode.reason(error)}; check its "
+                     "name and permissions") from error
+
+
+def _values(series: pd.Series, where: str) -> np.ndarray:
+  kind: Any = series.dtype
+  if isinstance(kind, pd.CategoricalDtype):
+    return _values(series.astype(kind.categories.dtype), where)
+  if pd.api.types.is_bool_dtype(kind) or (
+      pd.api.types.is_numeric_dtype(kind)
+      and not pd.api.types.is_complex_dtype(kind)):
+    numbers = series.to_numpy(np.float64, na_value=np.nan)
+    for row in np.flatnonzero(np.isinf(numbers))[:1]:
+      raise InputError(f"{where}, row {row}: {numbers[row]} is not finite; "
+                       "write null if it is missing")
+    return numbers
+  values = np.where(series.isna(), None, series.to_numpy(object))
+  strange = next((value for value in values
+                  if value is not None and not isinstance(value, str)), None)
+  if strange is not None:
+    raise InputError(f"{where} holds {type(strange).__name__}, such as "
+                     f"{decode.printable(strange)[:40]}; give numbers or "
+                     "texts, or name it in Columns.ignored")
+  return values
