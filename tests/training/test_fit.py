@@ -199,18 +199,51 @@ def test_a_checkpoint_of_another_backend_is_refused(tmp_path, finished):
     trained(make_student(Supervised()), path)
 
 
-@pytest.mark.parametrize("steps, every, epoch", [
-    (12, 5, 4), (12, 12, 12), (12, 99, 12), (12, 1, 1), (7, 3, 1), (9, 4, 3)])
-def test_epochs_are_the_largest_divisor(steps, every, epoch):
-  ends = EpochEnds()
+def few_batches(steps):
   rng = np.random.default_rng(0)
-  data = batches.by_step(
+  return batches.by_step(
       {"labeled": rng.normal(size=(4, 4, 4, 1)).astype("float32"),
        "labels": np.arange(4, dtype="int32") % 3}, steps, 2, 0)
+
+
+@pytest.mark.parametrize("steps, every, ends", [
+    (12, 5, [4, 8, 12]), (12, 12, [12]), (12, 99, [12]), (3, 1, [1, 2, 3]),
+    (9, 4, [3, 6, 9]), (7, 3, [3, 6, 7]), (11, 5, [4, 8, 11]),
+    (13, 6, [5, 10, 13]), (2, 2, [2])])
+def test_epochs_divide_the_steps_where_they_can(steps, every, ends):
+  recorded = EpochEnds()
   student = make_student(Supervised())
   student.compile("sgd", run_eagerly=True)  # so few steps are not traced
-  fit.fit(student, data, steps, checkpoint_every=every, callbacks=[ends])
-  assert ends.steps == list(range(epoch, steps + 1, epoch))
+  fit.fit(student, few_batches(steps), steps, checkpoint_every=every,
+          callbacks=[recorded])
+  assert recorded.steps == ends
+
+
+@pytest.mark.parametrize("together", [
+    pytest.param(1, marks=pytest.mark.slow), 4])
+def test_a_prime_number_of_steps_has_few_checkpoints(tmp_path, together):
+  """241 steps wrote 241 checkpoints; the weights stay what they were."""
+  if together > 1 and keras.backend.backend() == "torch":
+    pytest.skip("torch executes one step at a time")
+  path, ends = tmp_path / "checkpoint.npz", EpochEnds()
+
+  def student(steps_together):
+    made = make_student(Supervised())
+    made.compile("sgd", steps_per_execution=steps_together,
+                 jit_compile=devices.jit_compile())
+    return made
+
+  plain = student(1)
+  fit.fit(plain, few_batches(23), 23, checkpoint_every=23)
+  with pytest.raises(Interruption):
+    fit.fit(student(together), few_batches(23), 23, checkpoint=path,
+            checkpoint_every=10, callbacks=[StopAt(4 if together > 1 else 15)])
+  assert fit.Checkpoint(path).restore(student(together)) == 8
+  resumed = student(together)
+  fit.fit(resumed, few_batches(23), 23, checkpoint=path, checkpoint_every=10,
+          callbacks=[ends])
+  assert ends.steps == [16, 23]
+  assert state(resumed) == state(plain)
 
 
 @pytest.mark.parametrize("sizes", [{"steps": 0}, {"steps": 1.5},

@@ -98,6 +98,8 @@ class Meter:
       done: Units done, those of earlier processes included.
       **figures: What else to show; anything that `float` accepts.
     """
+    # The last of several steps that are executed at once may not exist.
+    done = min(done, self._total)
     with self._lock:
       if self._closed or done < self._done:
         return

@@ -50,8 +50,9 @@ def fit(student: Student, batches: Any, steps: int, *,
     steps: The steps of the whole training.
     checkpoint: The file; None keeps none.
     checkpoint_every: At most so many steps lie between two checkpoints: the
-      largest such number that divides `steps`. It is also what Keras calls an
-      epoch.
+      largest such number that divides `steps`, if it is half of that or more.
+      Else the checkpoints lie about evenly, the last two closer. It is also
+      what Keras calls an epoch.
     placement: Of the student. Of several processes all read the checkpoint
       and the first writes it; each gives its own rows of the batches.
     callbacks: For Keras' `fit`.
@@ -65,7 +66,8 @@ def fit(student: Student, batches: Any, steps: int, *,
   """
   steps = checks.whole("steps", steps, 1)
   checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
-  epoch = _largest_divisor(steps, checkpoint_every)
+  passes, together = student.accumulate, student.steps_per_execution
+  epoch = _epoch(steps, checkpoint_every, together)
   done = 0
   if checkpoint is not None:
     writer = Checkpoint(checkpoint)
@@ -77,18 +79,20 @@ def fit(student: Student, batches: Any, steps: int, *,
     # As `fit` ends: with averages of the weights, if the optimizer keeps any.
     student.optimizer.finalize_variable_values(student.trainable_variables)
     return
-  passes = student.accumulate
   # An execution must not reach beyond its epoch.
-  student.steps_per_execution = _largest_divisor(
-      epoch * passes, student.steps_per_execution)
+  student.steps_per_execution = _largest_divisor(epoch * passes, together)
   remaining = batches[done * passes:steps * passes]
+  begun, left = done // epoch, -(-(steps - done) // epoch)
+  last = steps - done - (left - 1) * epoch
+  if last < epoch:
+    callbacks = [_StopAt(student, begun + left - 1, last * passes), *callbacks]
   # With `tf.distribute` Keras looks at a batch and then begins anew: what had
   # been read ahead would be missing from a generator.
   make = _rereadable if placement.rereads else _elements
   try:
     student.fit(make(remaining, read, complete),
                 steps_per_epoch=epoch * passes,
-                initial_epoch=done // epoch, epochs=steps // epoch,
+                initial_epoch=begun, epochs=begun + left,
                 callbacks=list(callbacks), shuffle=False, verbose=0)
   except BaseException:
     # Keras leaves callbacks as they are, a progress bar in mid-line.
@@ -154,6 +158,27 @@ class Checkpoint(keras.callbacks.Callback):
     return int(_array(student.step))
 
 
+class _StopAt(keras.callbacks.Callback):
+  """Ends the last epoch where there are no more batches.
+
+  Keras would ask for another one first, which on tensorflow counts as a step.
+  An execution of several steps ends with the batches by itself.
+  """
+
+  def __init__(self, student: Student, epoch: int, batches: int):
+    super().__init__()
+    # Not by `self.model`: to name it makes Keras write jax's state back.
+    self._student, self._epoch, self._batches = student, epoch, batches
+    self._is_last = False
+
+  def on_epoch_begin(self, epoch, logs=None):
+    self._is_last = epoch == self._epoch
+
+  def on_train_batch_end(self, batch, logs=None):
+    if self._is_last and batch + 1 >= self._batches:
+      self._student.stop_training = True
+
+
 def _array(variable: Any) -> np.ndarray:
   # Mirrored variables are no arrays, but tensors.
   return ops.convert_to_numpy(ops.convert_to_tensor(variable))
@@ -179,6 +204,15 @@ def _rereadable(batches: grain.MapDataset,
     batches = batches.map(complete)
   # Threads take the place of what reads elsewhere.
   return batches.to_iter_dataset(_THREADS if read else _READING)
+
+
+def _epoch(steps: int, most: int, together: int) -> int:
+  """The steps between two checkpoints, of which `together` are executed."""
+  divisor = _largest_divisor(steps, most)
+  if 2 * divisor >= min(steps, most):
+    return divisor
+  even = -(-steps // -(-steps // most))
+  return min(most, -(-even // together) * together)
 
 
 def _largest_divisor(number: int, limit: int) -> int:
