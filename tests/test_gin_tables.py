@@ -23,6 +23,7 @@ RUNS = {
     "gin/search_temperature.gin": 12 * 3,
     "gin/tables/active_mnist5k.gin": 4 * 2 * 5,
     "gin/tables/mnist5k.gin": 3 * 3 * 5,
+    "gin/tables/own_model.gin": 3 * 3 * 3,
     "gin/tables/table2.gin": 2 * 6 + 2 * 3,
     "gin/tables/table2_mnist5k.gin": (2 * 6 + 2 * 3) * 3,
     "gin/tables/table3_cifar10.gin": 2 * 3 * 3,

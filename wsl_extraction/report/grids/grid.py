@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.report.grids import grid_runs
 from wsl_extraction.report.grids.grid_runs import Cell, GinSettings
@@ -37,6 +38,8 @@ class Grid:
       or (row, budget), the cells.
     excluded: Pairs (row, column) that are left out, as the paper leaves them.
     overrides: Settings of all runs, read after all others but the seed.
+    fidelity_goal: The top-1 fidelity, in %, that counts as copied. The table
+      ends with the budget at which each row reaches it.
   """
 
   caption: str
@@ -50,6 +53,7 @@ class Grid:
   comparisons: Sequence[Any] = ()
   excluded: Sequence[Any] = ()
   overrides: Any = ()
+  fidelity_goal: float | None = None
 
   def __post_init__(self):
     if not isinstance(self.caption, str):
@@ -62,6 +66,14 @@ class Grid:
       raise InputError("Grid.excluded leaves no cell; give fewer")
     _check_paper(self)
     _ = self.pairs
+    checks.number("Grid.fidelity_goal", self.fidelity_goal, 0, 100,
+                  optional=True)
+    if self.fidelity_goal is not None and not (
+        self.budgets and "fidelity_top1" in self.figures):
+      raise InputError(
+          f"Grid.fidelity_goal is {self.fidelity_goal:g}, which asks for a "
+          "budget: give Grid.budgets in place of columns, and fidelity_top1 "
+          "among Grid.figures")
 
   def _check_columns(self):
     if bool(self.budgets) == bool(self.columns):

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import text_tables
-from wsl_extraction.report.grids import table_files
+from wsl_extraction.report.grids import goal, table_files
 from wsl_extraction.report.grids.grid import Grid
 from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import FIGURES, Cell
@@ -33,6 +33,8 @@ def report(grid: Grid, outcomes: GridResults) -> TableFiles:
     differences = _differences(grid, outcomes)
     parts += [_compared(grid), text_tables.markdown(differences)]
     tables.append((differences, f"{grid.caption.strip()} {_compared(grid)}"))
+  if grid.fidelity_goal is not None:
+    parts.append(goal.sentence(grid, outcomes))
   return TableFiles("\n\n".join(parts), tables, _records(grid, outcomes),
                 table_files.run_records(outcomes), _plot(grid, outcomes),
                 _difference_records(grid, outcomes))
