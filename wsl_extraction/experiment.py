@@ -87,8 +87,8 @@ class Experiment:
     checks.text("Experiment.dataset", self.dataset, "the name of a data set, "
                 "or a path")
     if self.columns is not None:
-      checks.instance("Experiment.columns", self.columns, Columns, "the columns "
-                      "of a table, such as @columns.Columns(), or None")
+      checks.instance("Experiment.columns", self.columns, Columns, "the "
+                      "columns of a table, such as @columns.Columns(), or None")
     checks.text("Experiment.transfer_set", self.transfer_set,
                 "the path of a file", optional=True)
     for name in ("bounded", "streamed"):

@@ -1,5 +1,4 @@
-"""Files of tables, and their columns: classes, categories, what to leave out.
-"""
+"""Files of tables, and which of their columns mean what."""
 
 from __future__ import annotations
 

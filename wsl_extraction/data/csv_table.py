@@ -140,7 +140,9 @@ def _checked_header(names: list[str], where: str) -> list[str]:
 
 
 def _without_missing(values: np.ndarray) -> np.ndarray:
-  return np.where(pd.Series(values).isin(MISSING), None, values)
+  values = values.copy()
+  values[pd.Series(values).isin(MISSING).to_numpy()] = None
+  return values
 
 
 def _numbers(values: np.ndarray, where: Callable[[int], str]) -> np.ndarray:

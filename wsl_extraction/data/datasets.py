@@ -58,8 +58,8 @@ def load(name: str, data_dir: str | None = None,
   if image_size is not None:
     image_size = checks.whole("image_size", image_size, 1)
   if columns is not None and not is_table(name):
-    raise InputError(f"data set {decode.printable(name)} is no table in a CSV "
-                     "or Parquet file, of which Experiment.columns tells; leave "
+    raise InputError(f"data set {decode.printable(name)} is no CSV or "
+                     "Parquet file, of which Experiment.columns tells; leave "
                      "it out")
   if streamed and (is_table(name) or name in sklearn_tables.NAMES):
     raise InputError(f"data set {decode.printable(name)} is a table, which is "

@@ -67,7 +67,8 @@ def _values(series: pd.Series, where: str) -> np.ndarray:
       raise InputError(f"{where}, row {row}: {numbers[row]} is not finite; "
                        "write null if it is missing")
     return numbers
-  values = np.where(series.isna(), None, series.to_numpy(object))
+  values = series.to_numpy(object, copy=True)
+  values[series.isna().to_numpy()] = None
   strange = next((value for value in values
                   if value is not None and not isinstance(value, str)), None)
   if strange is not None:

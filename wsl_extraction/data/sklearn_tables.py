@@ -34,8 +34,8 @@ def read(name: str) -> Dataset:
   if name in _QUANTITIES:
     raise InputError(
         f"data set {name} has a quantity to predict ({_QUANTITIES[name]}) and "
-        f"no classes; choose one of {', '.join(_LOADERS)}, or write it to a CSV "
-        "file with classes of your own, such as ranges of it")
+        f"no classes; choose one of {', '.join(_LOADERS)}, or write it to a "
+        "CSV file with classes of your own, such as ranges of it")
   bunch = getattr(datasets, _LOADERS[name])()
   rows = np.asarray(bunch.data, np.float64)
   return Dataset(

@@ -70,7 +70,7 @@ def _raw(path: str, texts: Collection[str] | None) -> RawTable:
 def _space(kinds: list[Continuous | Categorical], rows: np.ndarray) -> Space:
   missing = bool(np.isnan(rows).any())
   if missing or any(isinstance(one, Categorical) for one in kinds):
-    return Table(kinds, missing=missing)
+    return Table(tuple(kinds), missing=missing)
   return Vectors(len(kinds), names=tuple(one.name for one in kinds))
 
 
