@@ -42,8 +42,8 @@ def worker(mode: str, data_dir: str | None, quick: bool) -> None:
         steps, images, mixmatch.scores(), batch, depth, width)
     learnt = 3 * batch
   else:
-    from wsl_extraction.runtime import devices
-    devices.start_backend()
+    from wsl_extraction.runtime import backend
+    backend.start_backend()
     _, attack, train = mixmatch.training(steps, quick, images)
     learnt = attack.objective.images(
         attack.recipe.batch_size, attack.recipe.unlabeled_batch_size)

@@ -91,8 +91,8 @@ def worker(mode: str, quick: bool) -> None:
   if kind == "torch":
     contestants = imagenet.plain_torch(images, steps, quick)
   else:
-    from wsl_extraction.runtime import devices, inventory
-    devices.start_backend()
+    from wsl_extraction.runtime import backend, inventory
+    backend.start_backend()
     if kind == "look":
       contestants = {"accelerators": lambda: sum(
           not device.name.startswith("cpu")

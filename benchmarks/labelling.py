@@ -66,8 +66,8 @@ def _label(victim, images) -> None:
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=9)
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   count = 260 if args.quick else 5000
   tables = []
   for classes in (10,) if args.quick else (10, 1000):

@@ -98,8 +98,8 @@ def _step(rematerialize: bool, images: int):
 def main() -> None:
   args = timing.arguments(__doc__, rounds=7)
   os.environ["KERAS_BACKEND"] = "jax"
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend, devices
+  backend.start_backend()
   images = 16 if args.quick else 128
   turns = {"kept": _step(False, images), "recomputed": _step(True, images)}
   timing.in_turns(turns, 1 if args.quick else 2)

@@ -20,8 +20,8 @@ _SCHEDULE = 1_048_576
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=5)
-  from wsl_extraction.runtime import devices, inventory
-  devices.start_backend()
+  from wsl_extraction.runtime import backend, inventory
+  backend.start_backend()
   if not args.quick and all(
       device.name.startswith("cpu") for device in inventory.inventory()):
     raise SystemExit("mixmatch_gpu: there is no accelerator here; run it where "

@@ -24,8 +24,8 @@ _SIDE = 3072
 
 
 def worker(mode: str, quick: bool) -> None:
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   import keras
   # As many as an execution has; jax on a CPU takes several times as long.
   steps = 4 if keras.backend.backend() == "tensorflow" and not quick else 1

@@ -95,8 +95,8 @@ def _alone(images: np.ndarray, side: int, sizes):
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=5)
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   sizes, side, count = (_QUICK, 32, 2) if args.quick else (_SIZES, 224, 4)
   images, notes = _images(count, side), []
   with tempfile.TemporaryDirectory() as folder:

@@ -37,8 +37,8 @@ def _sgemm(side: int):
 
 def main() -> None:
   args = timing.arguments(__doc__, rounds=9)
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   import rotation
   steps = 2 if args.quick else 10
   student, images, train = rotation.training(steps)

@@ -47,8 +47,8 @@ def worker(mode: str, steps: int) -> None:
   if mode == student_fit_torch.PLAIN:
     student_fit_torch.serve_plain(_plain_torch, _BATCH, steps)
     return
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   images, responses = _data(steps)
   student = _Student(images, responses, steps)
   contestants = {

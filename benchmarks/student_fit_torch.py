@@ -91,8 +91,8 @@ def sections(args) -> list[str]:
 
 
 def _package_spins() -> str:
-  from wsl_extraction.runtime import devices
-  devices.set_environment_defaults()
+  from wsl_extraction.runtime import backend
+  backend.set_environment_defaults()
   return os.environ.get("GOMP_SPINCOUNT", _OPENMP_SPINS)
 
 

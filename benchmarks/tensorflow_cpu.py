@@ -27,8 +27,8 @@ _WIDE = {_REFERENCE: ("wide plain", {}), "with XLA": ("wide xla", {})}
 
 
 def worker(mode: str, steps: int) -> None:
-  from wsl_extraction.runtime import devices
-  devices.start_backend()
+  from wsl_extraction.runtime import backend
+  backend.start_backend()
   student, images, train = _wide(steps) if "wide" in mode else _rotation(steps)
   # Set here: `jit_compile` of the package chooses False on CPUs.
   student.jit_compile = "xla" in mode

@@ -7,12 +7,12 @@
 import importlib
 from typing import Any
 
-from wsl_extraction.runtime import devices
+from wsl_extraction.runtime import backend
 
 __version__ = "0.1.0"
 
 # Before anything imports TensorFlow, which reads these once.
-devices.set_environment_defaults()
+backend.set_environment_defaults()
 
 # Name -> the module that it comes from, imported when the name is used: none
 # of them may import a backend before. __init__.pyi repeats them for editors.
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
   if name not in _MODULES:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
   if not _MODULES[name].startswith(("errors", "oracle", "runtime")):
-    devices.start_backend()
+    backend.start_backend()
   module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
   globals()[name] = getattr(module, name)
   return globals()[name]

@@ -25,7 +25,7 @@ from wsl_extraction.cli_output import say, show, usage
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.outputs import BadAnswer, VictimFailed
 from wsl_extraction.report import stages
-from wsl_extraction.runtime import devices, files
+from wsl_extraction.runtime import backend, devices, files
 from wsl_extraction.runtime.runtime import Runtime, cache_folder
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def load_backend() -> None:
   Raises:
     InputError: It cannot be used.
   """
-  devices.check_backend()
+  backend.check_backend()
   if sys.stderr is not None and sys.stderr.isatty():
-    say(f"loading {devices.title()} ...")
-  devices.start_backend()
+    say(f"loading {backend.title()} ...")
+  backend.start_backend()
 
 
 def check_files() -> None:

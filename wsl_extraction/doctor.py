@@ -25,7 +25,7 @@ from absl import flags
 
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import devices, files, inventory
+from wsl_extraction.runtime import backend, devices, files, inventory
 
 # Package: the module that shows that it is there, where it has another name.
 _VERSIONS = {
@@ -98,9 +98,9 @@ def examined(data_dir: str | None = None,
 
 def _backend() -> tuple[dict[str, Any], list[inventory.Device]]:
   facts = {"name": None, "precision": None, "problem": "", "others": [
-      name for name in devices.BACKENDS if _is_there(name)]}
+      name for name in backend.BACKENDS if _is_there(name)]}
   try:
-    devices.start_backend()
+    backend.start_backend()
     devices.set_precision("auto")
     chosen = devices.describe()
     seen = inventory.inventory()

@@ -32,7 +32,7 @@ from absl import flags
 import wsl_extraction
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import devices, distribution, files
+from wsl_extraction.runtime import backend, devices, distribution, files
 from wsl_extraction.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _hosts() -> Hosts:
       flags.coordinator_address, flags.num_processes, flags.process_id,
       flags.multihost, flags.initialization_timeout)
   if rendezvous.count > 1:
-    devices.check_hosts()
+    backend.check_hosts()
   return rendezvous.connect(f"wsl_extraction {wsl_extraction.__version__}")
 
 

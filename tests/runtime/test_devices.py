@@ -13,7 +13,7 @@ import pytest
 from fixtures import placed_training
 from fixtures.commands import ROOT
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import devices, distribution
+from wsl_extraction.runtime import distribution
 from wsl_extraction.runtime.placement import Placement
 
 
@@ -79,39 +79,3 @@ def test_more_devices_than_there_are(limit):
 def test_one_device_needs_nothing():
   assert distribution.place(1) == Placement()
   assert Placement().is_main
-
-
-@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_several_hosts_need_jax(backend, monkeypatch):
-  monkeypatch.setenv("KERAS_BACKEND", backend)
-  monkeypatch.setattr(devices, "check_backend", lambda: None)
-  with pytest.raises(InputError, match=(
-      f"^several hosts train together on jax alone, this is {backend}; set "
-      "KERAS_BACKEND=jax$")):
-    devices.check_hosts()
-
-
-@pytest.mark.parametrize(("given", "kept"), [
-    ({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"),
-    ({"OMP_WAIT_POLICY": "active"}, None),
-    ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "7"}, "7")])
-def test_threads_spin_as_the_user_says(given, kept, monkeypatch):
-  """GNU OpenMP would obey the count, and no longer the policy."""
-  monkeypatch.setattr(os, "environ", given.copy())
-  devices.set_environment_defaults()
-  assert os.environ.get("GOMP_SPINCOUNT") == kept
-  assert os.environ.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
-
-
-def test_defaults_are_set_before_a_backend_is_imported():
-  clean = {name: value for name, value in os.environ.items()
-           if name not in devices._DEFAULTS and name != "OMP_WAIT_POLICY"}
-  done = subprocess.run(
-      [sys.executable, "-c", "import os, sys, wsl_extraction\n"
-       "print(*(os.environ[name] for name in sys.argv[1:]))\n"
-       "print({'keras', 'tensorflow', 'jax', 'torch'} & {*sys.modules})",
-       *devices._DEFAULTS], check=True, capture_output=True, text=True,
-      timeout=60, env={**clean, "PYTHONPATH": str(ROOT)})
-  values, imported = done.stdout.splitlines()
-  assert values.split() == [*devices._DEFAULTS.values()]
-  assert imported == "set()"

@@ -22,7 +22,7 @@ def place(limit: int | None = None, index: int = 0, count: int = 1,
   """Divides batches among the devices, which keep the same weights.
 
   jax places data on `keras.distribution`, tensorflow on `tf.distribute`; torch
-  has one device. Started with `devices.start_backend`.
+  has one device. Started with `backend.start_backend`.
 
   Args:
     limit: How many of the devices to use; None is all of them.

@@ -22,6 +22,24 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     model.save(path)
 
 
+def call_once(model: keras.Model) -> keras.Model:
+  """Calls a model on symbolic inputs, unless it was called before.
+
+  Keras refuses to export a model to ONNX that was loaded and never called.
+
+  Args:
+    model: A built model of one input.
+
+  Returns:
+    The same model.
+  """
+  shape = getattr(model, "input_shape", None)
+  if isinstance(shape, tuple) and not getattr(model, "_called", True):
+    model(keras.KerasTensor(shape, dtype=model.inputs[0].dtype),
+          training=False)
+  return model
+
+
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
   """Lets Keras write configurations without importing TensorFlow.
