@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import pytest
 
 from fixtures import commands
@@ -51,6 +52,21 @@ def test_a_surrogate_scores_as_at_the_end_of_its_run(folder):
   done = run(folder, *evaluate,
              "--gin_bindings=function.Function.fingerprint = 'new'")
   assert ", another than" in done.stdout
+
+  exported = folder / "run/surrogate_export.keras"
+  done = run(folder, *evaluate, "--export=keras")
+  assert f"exported   {exported.relative_to(folder)}\n" in done.stdout
+  told = " ".join(done.stdout.split())
+  assert "differ by at most 0.0e+00 on 50 test examples" in told
+  assert json.loads((folder / "again.json").read_text())["export"][
+      "other_classes"] == 0
+  assert keras.saving.load_model(exported).count_params() > 0
+  # Refused at once, and nothing is written.
+  (folder / "run/surrogate_saved_model").mkdir()
+  done = run(folder, *evaluate, "--export=saved_model")
+  assert done.status == 2 and done.stderr.count("\n") == 1
+  assert "surrogate_saved_model is there already; delete it" in done.stderr
+  assert done.before == done.after
 
   # What is missing is made again, from what was paid for.
   (folder / "run/surrogate.keras").unlink()

@@ -164,7 +164,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     parts = dataclasses.replace(parts, test=dataclasses.replace(
         parts.test, labels=labels))
   if attack is None:
-    attack = default_attack(parts.space, parts.pool)
+    attack = default_attack(parts.space)
   loaded = source.load(parts, runtime)
   check(attack, options, parts, loaded.outputs, runtime)
   return perform(loaded, attack, parts, options, seed=seed, runtime=runtime,
@@ -256,8 +256,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
                   "licence": victim.licence or None}, evaluation=evaluation,
       asked=asked)
   fields["seconds"] = time.monotonic() - started
-  return Copy(extraction.surrogate, extraction, evaluation, oracle.ledger,
-              json_text.plain(fields))
+  return Copy(keras_saving.call_once(extraction.surrogate), extraction,
+              evaluation, oracle.ledger, json_text.plain(fields))
 
 
 def _charges(ledger: Ledger, features: int) -> result.Charges:

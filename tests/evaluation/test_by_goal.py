@@ -87,6 +87,17 @@ def test_without_labels_only_fidelity_is_measured():
   assert found.surrogate["fidelity_top1"].value == 3 / 4
 
 
+@pytest.mark.parametrize(("classes", "tops"), [(5, {1}), (6, {1, 5})])
+def test_five_classes_have_no_best_five(classes, tops):
+  victim = Table(np.eye(classes))
+  asked = oracles.oracle(victim, classes, 1, "logits")
+  figures = by_goal.evaluate(Table(np.eye(classes)), asked,
+                             examples(classes, range(classes)))
+  assert set(figures.oracle) == {f"accuracy_top{k}" for k in tops}
+  assert set(figures.surrogate) == {
+      f"{kind}_top{k}" for k in tops for kind in ("accuracy", "fidelity")}
+
+
 def test_all_rows_count_once_however_many(tmp_path):
   classes = np.random.default_rng(1).integers(0, CLASSES, 2500)
   other = classes.copy()

@@ -95,3 +95,26 @@ def test_the_table_of_a_saved_surrogate_says_what_was_scored():
       "victim     a1\n\n")
   other = run_table.result_table({**scored, "victim": "b2"})
   assert "victim     b2, another than the one attacked, a1\n" in other
+
+
+def test_five_classes_or_fewer_have_no_best_five():
+  text = run_table.result_table({**RESULT, **{
+      model: {name: value for name, value in RESULT[model].items()
+              if name.endswith("top1")} for model in ("oracle", "surrogate")}})
+  assert "top-5" not in text.lower()
+  lines = text.splitlines()
+  (head,) = [line for line in lines if "accuracy" in line and "In" not in line]
+  assert head.split() == ["accuracy", "fidelity"]
+  assert "top-5" in run_table.result_table(RESULT).lower()
+
+
+def test_an_export_is_told_with_its_difference():
+  text = run_table.result_table({
+      "surrogate_file": "a.keras", "victim": "a1", "surrogate": {},
+      "dataset": {"name": "digits", "test": 50}, "export": {
+          "path": "a.onnx", "program": "onnxruntime 1.32.0", "rows": 1024,
+          "largest_difference": 3.6e-7, "other_classes": 0}})
+  assert "exported   a.onnx\n" in text
+  assert " ".join(text.split()).endswith(
+      "its answers, by onnxruntime 1.32.0, differ by at most 3.6e-07 on 1,024 "
+      "test examples, and its class on none of them")

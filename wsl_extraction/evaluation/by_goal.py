@@ -37,7 +37,8 @@ class Evaluation:
     oracle: Figures of the oracle by name: accuracy_top1, accuracy_top5; none
       where the true labels are not known.
     surrogate: Figures of the surrogate: the same, and fidelity_top1 and
-      fidelity_top5; see `metrics.fidelity`.
+      fidelity_top5; see `metrics.fidelity`. None of the best five where there
+      are five classes or fewer, of which every label is one.
     certificate: Bounds on the difference of the logits, where the weights of
       both are known.
     measured: The rows of which the victim's answers were needed.
@@ -75,16 +76,17 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
     raise InputError("the surrogate answers with NaN or infinity; train it "
                      "with a smaller learning rate")
   oracle, figures = {}, {}
+  tops = [k for k in _TOP if k == 1 or k < scores.shape[1]]
   if test.labels is not None:
     # A victim that names a few classes does not say which come after them.
     named = responses.arrays.get("classes")
     ranking = responses.values if named is None else responses.probabilities()
-    for k in _TOP:
+    for k in tops:
       if named is None or k <= named.shape[1]:
         oracle[f"accuracy_top{k}"] = metrics.accuracy(
             ranking, test.labels, k)
       figures[f"accuracy_top{k}"] = metrics.accuracy(scores, test.labels, k)
-  for k in _TOP:
+  for k in tops:
     figures[f"fidelity_top{k}"] = metrics.fidelity(
         scores, responses.top_classes, k)
   return Evaluation(oracle, figures, measured=len(test),

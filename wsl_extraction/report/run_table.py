@@ -17,8 +17,8 @@ _COLUMNS = (
 _MODELS = ("oracle", "surrogate")
 _LEGEND = (
     "In %, with 95% intervals below. Accuracy: agreement with the data set's "
-    "labels; fidelity: agreement with the oracle's label. Top-5: that label "
-    "is among the five best.")
+    "labels; fidelity: agreement with the oracle's label.")
+_TOP_FIVE = " Top-5: that label is among the five best."
 
 
 def result_table(result: Mapping[str, Any]) -> str:
@@ -42,10 +42,16 @@ def result_table(result: Mapping[str, Any]) -> str:
         subsequent_indent=" " * margin, break_on_hyphens=False)
   if not result.get("surrogate"):
     return "\n".join(lines)
-  cells = [_row("", [column[:2] for column in _COLUMNS])]
-  cells += [_row(model, _figures(result.get(model))) for model in _MODELS]
+  measured = {name for model in _MODELS for name in result.get(model) or {}}
+  # Of five classes or fewer every label is among the five best.
+  has_five = not measured or any(name.endswith("top5") for name in measured)
+  columns = [column for column in _COLUMNS if has_five or column[1] != "top-5"]
+  cells = [_row("", [column[:2] for column in columns])]
+  cells += [_row(model, _figures(result.get(model), columns))
+            for model in _MODELS]
   lines += ["", *(line for row in cells for line in row), ""]
-  return "\n".join(lines + textwrap.wrap(_LEGEND, 80))
+  legend = _LEGEND + _TOP_FIVE * has_five
+  return "\n".join(lines + textwrap.wrap(legend, 80))
 
 
 def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -103,7 +109,19 @@ def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("surrogate", result["surrogate_file"]),
       ("data set",
        f"{dataset['name']}, {dataset['test']} examples to test on"),
-      ("victim", victim)]
+      ("victim", victim),
+      *_exported(result.get("export"))]
+
+
+def _exported(export: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+  if export is None:
+    return []
+  classes = export["other_classes"]
+  return [
+      ("exported", export["path"]),
+      ("", f"its answers, by {export['program']}, differ by at most "
+       f"{export['largest_difference']:.1e} on {export['rows']:,} test "
+       f"examples, and its class on {classes or 'none'} of them")]
 
 
 def _said(value: Any) -> str:
@@ -123,10 +141,10 @@ def _row(name: str, cells: Sequence[tuple[str, str]]) -> list[str]:
       for head, line in ((name, upper), ("", lower))]
 
 
-def _figures(
-    measured: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _figures(measured: Mapping[str, Any] | None,
+             columns: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
   cells = []
-  for _, _, name in _COLUMNS:
+  for _, _, name in columns:
     figure = (measured or {}).get(name)
     if figure is None or figure["value"] is None:
       cells.append(("-", ""))

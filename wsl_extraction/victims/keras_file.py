@@ -14,6 +14,7 @@ import keras
 from wsl_extraction import checks
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import keras_saving
 from wsl_extraction.victims import inputs
 from wsl_extraction.victims.victim import (
     Victim,
@@ -131,7 +132,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     raise InputError(f"{path} is no .keras file; save the model with "
                      "model.save('name.keras')")
   try:
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    return keras_saving.call_once(
+        keras.saving.load_model(path, compile=False, safe_mode=True))
   except Exception as error:  # Keras raises whatever its parts raise
     text = " ".join(str(error).split())[:200]
     if (version := _saved_by(path)) not in (None, keras.__version__):
