@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import preprocessing
 
 from fixtures.relu_networks import by_hand, network
 from wsl_extraction.errors import InputError
@@ -147,20 +146,6 @@ def test_mlp_is_seeded_and_scales_its_inputs():
   scaled = dense.mlp((4,), 3, (-1.0, 1.0), seed=1, hidden=(6,))
   np.testing.assert_allclose(
       first, keras.ops.convert_to_numpy(scaled(rows / 127.5 - 1)), atol=1e-5)
-
-
-def test_mlp_standardises_features():
-  """By scikit-learn's means and deviations; a constant stays one."""
-  rng = np.random.default_rng(0)
-  rows = rng.normal([0, 100, -3, 7], [1, 20, 0.1, 0], (50, 4)).astype("float32")
-  fitted = preprocessing.StandardScaler().fit(rows)
-  ours = dense.mlp((4,), 3, seed=1, hidden=(6,), centre=fitted.mean_,
-                   scale=np.sqrt(fitted.var_))
-  plain = dense.mlp((4,), 3, (-1.0, 1.0), seed=1, hidden=(6,))
-  np.testing.assert_allclose(
-      *(keras.ops.convert_to_numpy(given_) for given_ in (
-          ours(rows), plain(fitted.transform(rows).astype("float32")))),
-      atol=1e-4)
 
 
 @pytest.mark.parametrize("hidden", [(0,), (3, 2.5), (True,), "ab", 5, (-1,)])

@@ -62,8 +62,7 @@ def two_layer(network: ReluNetwork, input_shape: Sequence[int]
 
 def mlp(input_shape: tuple[int, ...], num_classes: int,
         value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0,
-        hidden: Sequence[int] = (), centre: Sequence[float] | None = None,
-        scale: Sequence[float] | None = None) -> keras.Model:
+        hidden: Sequence[int] = ()) -> keras.Model:
   """A trainable network of dense ReLU layers, or logistic regression.
 
   Args:
@@ -72,21 +71,13 @@ def mlp(input_shape: tuple[int, ...], num_classes: int,
     value_range: Of the inputs; mapped to -1..1.
     seed: Of the initial weights.
     hidden: The widths of the hidden layers; none makes it logistic regression.
-    centre: The means of the d features, in place of the range: features are
-      standardised.
-    scale: Their standard deviations; those that are 0 count as 1.
 
   Raises:
     InputError: A width cannot be.
   """
   hidden = checks.whole_numbers("mlp.hidden", hidden, 1, empty=True)
   low, high = value_range
-  factor: Any = 2 / (high - low)
-  offset: Any = -(high + low) / (high - low)
-  if centre is not None and scale is not None:
-    deviation = np.where(np.asarray(scale) > 0, scale, 1.0)
-    factor = (1 / deviation).tolist()
-    offset = (-np.asarray(centre) / deviation).tolist()
+  factor, offset = 2 / (high - low), -(high + low) / (high - low)
   generator = keras.random.SeedGenerator(seed)
   images = keras.Input(input_shape)
   values = keras.layers.Flatten()(images) if len(input_shape) > 1 else images

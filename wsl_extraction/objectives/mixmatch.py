@@ -12,6 +12,7 @@ from keras import ops, random
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.objective import Objective
+from wsl_extraction.oracle.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,12 @@ class MixMatch(Objective):
           f"MixMatch.interleave needs as many unlabelled images in a step "
           f"({unlabeled}) as labelled ones ({labeled}); make the two batch "
           "sizes equal, or leave interleave off")
+
+  def check_space(self, space):
+    if isinstance(space, Table):
+      raise InputError("MixMatch mixes rows, and categories and missing values "
+                       "cannot be mixed; take another objective, such as "
+                       "Distillation")
 
   def __call__(self, network, batch, training):
     del training  # there is no other use

@@ -29,6 +29,7 @@ from keras import ops
 
 from wsl_extraction.networks.graph import ends
 from wsl_extraction.oracle.reveals import Label, Reveal
+from wsl_extraction.oracle.spaces import Space
 
 Batch = Mapping[str, Any]
 
@@ -75,6 +76,10 @@ class Objective(abc.ABC):
       unlabeled: Unlabelled ones, 0 where there are none.
     """
     del labeled, unlabeled
+
+  def check_space(self, space: Space) -> None:
+    """Raises InputError where it cannot learn from rows of a space."""
+    del space
 
   def extend(self, network: keras.Model, seed: int) -> keras.Model:
     """The network with what training needs beside its logits.

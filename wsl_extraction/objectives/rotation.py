@@ -13,6 +13,7 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.networks.graph import ends, penultimate
 from wsl_extraction.objectives.objective import Classification, Objective
 from wsl_extraction.oracle.reveals import Reveal
+from wsl_extraction.oracle.spaces import Images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Rotation(Objective):
 
   def images(self, labeled, unlabeled):
     return 4 * (labeled + unlabeled)
+
+  def check_space(self, space):
+    if not isinstance(space, Images):
+      raise InputError("the rotation loss turns images, and the rows are "
+                       f"vectors of {space.features} numbers; take its base "
+                       "as Learning.objective")
 
   def extend(self, network, seed):
     height, width = network.input_shape[1:3]

@@ -14,9 +14,12 @@ from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.classifier import check_classifier
 from wsl_extraction.objectives.objective import Objective
-from wsl_extraction.oracle.spaces import Space
+from wsl_extraction.oracle.rows import LazyRows
+from wsl_extraction.oracle.spaces import Images, Space
+from wsl_extraction.oracle.tables import Table
 from wsl_extraction.runtime.runtime import Runtime
-from wsl_extraction.training import batches, fit, optimizers
+from wsl_extraction.training import batches, features, fit, optimizers
+from wsl_extraction.training.augment import Augment
 from wsl_extraction.training.student import Student
 
 
@@ -41,6 +44,10 @@ class Recipe:
     batch_size: Labelled rows in a step.
     unlabeled_batch_size: Unlabelled rows in a step, where the objective reads
       any.
+    standardize: Whether a feature becomes its distance from the mean in
+      standard deviations, of the rows to learn from (of a surrogate, the pool).
+      None does so with vectors and tables without a range of values. Categories
+      become one-hot in any case; see `features.features`.
     augment: Called with seed; gives the layer through which all rows of a
       training batch go; None leaves them alone.
     crop: How images that are files still are cropped for training, such as
@@ -59,6 +66,7 @@ class Recipe:
   steps: int
   batch_size: int = 64
   unlabeled_batch_size: int = 64
+  standardize: bool | None = None
   augment: Callable[..., keras.layers.Layer] | None = None
   crop: Any = None
   accumulate: int = 1
@@ -72,6 +80,9 @@ class Recipe:
                                    least))
     self._set("rematerialize", checks.flag("Recipe.rematerialize",
                                            self.rematerialize))
+    if self.standardize is not None:
+      self._set("standardize", checks.flag("Recipe.standardize",
+                                           self.standardize))
     if self.crop is not None and (
         isinstance(self.crop, type) or not hasattr(self.crop, "draw")):
       checks.refuse("Recipe.crop", self.crop, "a crop with parentheses, such "
@@ -94,16 +105,64 @@ class Recipe:
   def _set(self, name: str, value: Any) -> None:
     object.__setattr__(self, name, value)
 
-  def make_network(self, space: Space, outputs: int, seed: int) -> keras.Model:
-    """An untrained network.
+  def check(self, space: Space) -> None:
+    """Makes sure that augmentation and crop are for rows of a space.
+
+    Raises:
+      InputError: They are not.
+    """
+    is_image = isinstance(space, Images)
+    if self.crop is not None and not is_image:
+      raise InputError("Recipe.crop is for images, and the rows are vectors of "
+                       f"{space.features} numbers; leave it out")
+    layer = self.make_augment(0)
+    if isinstance(layer, Augment) and not is_image:
+      raise InputError("Recipe.augment moves and mirrors images, and the rows "
+                       f"are vectors of {space.features} numbers; leave it out")
+    if layer is not None:
+      rows = space.sample(2, np.random.default_rng(0)).astype(np.float32)
+      try:
+        shape = tuple(layer(rows, training=True).shape)
+      except InputError:
+        raise
+      except Exception as error:  # of a layer of the user's
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"Recipe.augment cannot take rows of shape "
+                         f"{rows.shape} ({said}); leave it out, or mend it"
+                         ) from error
+      if shape != rows.shape:
+        raise InputError(f"Recipe.augment makes {shape} of rows of shape "
+                         f"{rows.shape}; give one that keeps the shape")
+
+  def make_network(self, space: Space, outputs: int, seed: int,
+                   rows: np.ndarray | LazyRows | None = None) -> keras.Model:
+    """An untrained network, with the layers before it that make its features.
+
+    Args:
+      space: The inputs.
+      outputs: The number of classes, c.
+      seed: Of its weights.
+      rows: By whose statistics features are standardised, if they are.
 
     Raises:
       InputError: Its parameters cannot be, or it does not map inputs to logits.
     """
+    standardize = self.standardize
+    if standardize is None:
+      standardize = not isinstance(space, Images) and not space.has_range
+    if not standardize and not isinstance(space, Table):
+      return self._network(space.shape, outputs, space.value_range, seed)
+    inputs, values = features.features(space, rows if standardize else None)
+    network = self._network(tuple(values.shape[1:]), outputs, (-1.0, 1.0), seed)
+    # Its layers, not it as one layer: objectives look for the last ones.
+    return keras.Model(inputs, network.call(values), name=network.name)
+
+  def _network(self, input_shape: tuple[int, ...], outputs: int,
+               value_range: tuple[float, float], seed: int) -> keras.Model:
     network = self._build("network", lambda: self.network(
-        input_shape=space.shape, num_classes=outputs,
-        value_range=space.value_range, seed=seed))
-    return check_classifier(network, "Recipe.network", space.shape, outputs)
+        input_shape=input_shape, num_classes=outputs, value_range=value_range,
+        seed=seed))
+    return check_classifier(network, "Recipe.network", input_shape, outputs)
 
   def make_optimizer(self) -> keras.optimizers.Optimizer:
     """An optimizer that has not been used.
@@ -133,7 +192,8 @@ class Recipe:
                        "parameters") from error
 
   def student(self, objective: Objective, space: Space, outputs: int,
-              seeds: Seeds, runtime: Runtime) -> Student:
+              seeds: Seeds, runtime: Runtime,
+              rows: np.ndarray | LazyRows | None = None) -> Student:
     """An untrained student, compiled and placed on the devices.
 
     Args:
@@ -142,12 +202,13 @@ class Recipe:
       outputs: The number of classes, c.
       seeds: Of its initial weights and its augmentation.
       runtime: Gives the devices and the options to compile with.
+      rows: See `make_network`.
 
     Raises:
       InputError: Something of it cannot be made.
     """
     with runtime.placement.scope():
-      network = self.make_network(space, outputs, seeds.building)
+      network = self.make_network(space, outputs, seeds.building, rows)
       student = Student(
           network, objective, seed=seeds.building + 1,
           augment=self.make_augment(seeds.augmenting),

@@ -57,8 +57,9 @@ class Trained(VictimSource):
     if not len(parts.private) or parts.num_classes is None:
       raise InputError("a victim cannot be trained on a private part of 0 "
                        "examples; raise Split.private or name a victim's file")
-    network = self.recipe.make_network(parts.space, parts.num_classes,
-                                       self.seed)
+    self.recipe.check(parts.space)
+    network = self.recipe.make_network(
+        parts.space, parts.num_classes, self.seed, parts.private.rows)
     path = runtime.cache / "victims" / f"{self._key(network, parts)}.keras"
     network = cached(path) or self._train(
         parts, parts.num_classes, path, runtime)
@@ -82,7 +83,8 @@ class Trained(VictimSource):
              runtime: Runtime) -> keras.Model:
     seeds = Seeds(self.seed, self.seed, self.seed)
     student = self.recipe.student(
-        Supervised(), parts.space, num_classes, seeds, runtime)
+        Supervised(), parts.space, num_classes, seeds, runtime,
+        parts.private.rows)
     checkpoint = path.with_suffix(".npz")
     self.recipe.fit(
         student, {"labeled": parts.private.rows,

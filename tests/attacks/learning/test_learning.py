@@ -85,7 +85,7 @@ def test_vectors_are_learnt_too():
       lambda x: (x - x.mean(axis=0)) @ np.eye(5)[:, :3] / [1, 10, 100], 3,
       Vectors(5), "label", budget=200)
   examples = Examples(rows)
-  attack = default_attack(victim.space, examples)
+  attack = default_attack(victim.space)
   surrogate = attack(victim, Knowledge(examples), 0, Runtime()).surrogate
   truth = ((rows - rows.mean(axis=0))[:, :3] / [1, 10, 100]).argmax(axis=1)
   copied = surrogate.predict(rows, verbose=0).argmax(axis=1)

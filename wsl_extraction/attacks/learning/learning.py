@@ -119,6 +119,8 @@ class Learning(Attack):
     if self.rounds > count:
       raise InputError(f"Learning.rounds is {self.rounds}, more than the "
                        f"{count} queries; give fewer rounds or more queries")
+    self.recipe.check(oracle.space)
+    self.objective.check_space(oracle.space)
     if self.recipe.crop is not None and isinstance(pool.rows, np.ndarray):
       raise InputError(
           "Recipe.crop is for images that are files still, and these are "

@@ -79,7 +79,7 @@ class Session:
     """An untrained surrogate."""
     return self.recipe.student(
         self.objective, self.oracle.space, self.oracle.outputs, seeds,
-        self.runtime)
+        self.runtime, self.pool)
 
   def choose(self, number: int, size: int, rng: np.random.Generator) -> None:
     """Chooses the examples of a round, in the main process for all."""
