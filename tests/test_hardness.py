@@ -15,7 +15,7 @@ from fixtures.gin_files import ROOT, THEOREMS
 from wsl_extraction import cli
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import curves, json_text, text_tables
-from wsl_extraction.report.plots import Panel, Series
+from wsl_extraction.report.panels import Panel, Series
 from wsl_extraction.theorems.theorem import Hardness, number
 
 # The smallest of each.

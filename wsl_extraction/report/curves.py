@@ -6,12 +6,11 @@ panels that share them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wsl_extraction.report import plots
-from wsl_extraction.report.plots import Panel, Series
+from wsl_extraction.report.panels import Panel, Series
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -50,7 +49,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     # Beside one another, so that no interval hides another.
     aside = 0.0 if curve.is_theory or "x" in panel.log else 0.06 * (
         measured.index(curve) - (len(measured) - 1) / 2)
-    _draw_curve(axis, curve, order, aside)
+    _draw_curve(axis, panel, curve, order, aside)
   places = sorted({x for curve in panel.series for x, _ in curve.points})
   if len(places) <= 9 and "x" in panel.log:
     axis.set_xticks(places, [f"{x:g}" for x in places])
@@ -64,7 +63,8 @@ def _draw(axis: Axes, panel: Panel) -> None:
               bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def _draw_curve(axis: Axes, curve: Series, order: int, aside: float) -> None:
+def _draw_curve(axis: Axes, panel: Panel, curve: Series, order: int,
+                aside: float) -> None:
   colour, marker = plots.look_of(curve, order)
   places = [x + aside for x, _ in curve.points]
   values = [estimate.value for _, estimate in curve.points]
@@ -72,12 +72,7 @@ def _draw_curve(axis: Axes, curve: Series, order: int, aside: float) -> None:
     axis.plot(places, values, color=colour, linestyle="--", linewidth=1,
               label=curve.name)
     return
-  halves = [[_length(e.value - e.low) for _, e in curve.points],
-            [_length(e.high - e.value) for _, e in curve.points]]
   axis.errorbar(
-      places, values, halves, color=colour, marker=marker, linestyle="none",
-      markersize=5, capsize=3, linewidth=1.2, label=curve.name)
-
-
-def _length(length: float) -> float:
-  return 0.0 if math.isnan(length) else max(length, 0.0)
+      places, values, panel.bars([e for _, e in curve.points]), color=colour,
+      marker=marker, linestyle="none", markersize=5, capsize=3, linewidth=1.2,
+      label=curve.name)

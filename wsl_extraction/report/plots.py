@@ -2,82 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from wsl_extraction.evaluation.metrics import Estimate
+from wsl_extraction.report.panels import Panel, Plot, Series
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
   from matplotlib.typing import RcKeyType
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-  """Points with intervals, or a line that theory predicts.
-
-  Attributes:
-    name: For the legend.
-    points: Places on the x axis, and what is there.
-    paper: Places, and the paper's figures.
-    is_theory: Whether it is drawn as a line without points.
-    look: Series of the same number share colour and marker; None takes the
-      place among the series of the panel.
-  """
-
-  name: str
-  points: Sequence[tuple[float, Estimate]]
-  paper: Sequence[tuple[float, float]] = ()
-  is_theory: bool = False
-  look: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-  """Series on the same axes.
-
-  Attributes:
-    label: What the y axis shows, with its unit.
-    series: In the order of the legend.
-    title: A few words above it; for `curves`, as all below.
-    x_label: What the x axis shows, with its unit.
-    log: Which axes are logarithmic: "", "x", "y" or "xy".
-  """
-
-  label: str
-  series: Sequence[Series]
-  title: str = ""
-  x_label: str = ""
-  log: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plot:
-  """Panels side by side over the same x axis.
-
-  Attributes:
-    title: A sentence or more; wrapped.
-    panels: At least one, with the same series each.
-    x_label: What the x axis shows; "" where its ticks say it.
-    ticks: Places on the x axis and what stands there; {} leaves it to
-      matplotlib.
-    is_log: Whether the x axis is logarithmic.
-    is_joined: Whether lines join the points of a series.
-    mark: A place on the x axis for a vertical line, and its name.
-  """
-
-  title: str
-  panels: Sequence[Panel]
-  x_label: str
-  ticks: Mapping[float, str]
-  is_log: bool = False
-  is_joined: bool = True
-  mark: tuple[float, str] | None = None
 
 
 # Told apart by those who see no red or no green (M. Okabe, K. Ito, "Color
@@ -87,6 +23,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 # One more than there are colours, so that pairs repeat late.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _HOLLOW = "hollow: the paper"
+_VICTIM = ("the victim", "the victims, least to best")
 _STYLE: dict[RcKeyType, Any] = {
     "font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
@@ -136,8 +73,7 @@ def _figure(plot: Plot) -> Figure:
   axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
   named = [_draw_panel(axis, plot, panel)
            for axis, panel in zip(axes, plot.panels, strict=True)]
-  shown = named[0]  # those of the others look the same
-  # An interval may reach beyond what can be.
+  shown = max(named, key=len)  # those of the others look the same
   low, high = axes[0].get_ylim()
   is_empty = not any(_drawn(panel) for panel in plot.panels)
   axes[0].set_ylim(*(0, 100) if is_empty else (max(low, -1), min(high, 101)))
@@ -163,7 +99,7 @@ def _drawn(panel: Panel) -> bool:
 def _legend_columns(plot: Plot, width: float) -> int:
   """The number of columns of names in a legend of that width in inches."""
   names = [series.name for series in plot.panels[0].series]
-  names += [_HOLLOW] + ([plot.mark[1]] if plot.mark else [])
+  names += [_HOLLOW, *_VICTIM] + ([plot.mark[1]] if plot.mark else [])
   # A character of 9 points is 0.08 inches wide, and a marker takes 0.6.
   fitting = int(width / (0.6 + 0.08 * max(map(len, names))))
   return min(max(fitting, 1), 5, len(names))
@@ -174,8 +110,10 @@ def _draw_panel(axis: Axes, plot: Plot, panel: Panel) -> list[tuple[Any, str]]:
   if plot.is_log:
     axis.set_xscale("log")
   shown = [
-      (_draw_series(axis, plot, series, order, len(panel.series)), series.name)
+      (_draw_series(axis, plot, panel, order), series.name)
       for order, series in enumerate(panel.series)]
+  if panel.victim is not None:
+    shown.append(_draw_victim(axis, *panel.victim))
   if any(series.paper for series in panel.series):
     hollow, = axis.plot([], [], linestyle="none", marker="o", color="grey",
                         markerfacecolor="none")
@@ -213,27 +151,29 @@ def _draw_ticks(axis: Axes, plot: Plot, is_empty: bool) -> None:
                 horizontalalignment="right")
 
 
-def _draw_series(axis: Axes, plot: Plot, series: Series, order: int,
-                 count: int) -> Any:
+def _draw_victim(axis: Axes, least: float, most: float) -> tuple[Any, str]:
+  """Draws the victim's accuracy, or the range of several victims'."""
+  if least == most:
+    return axis.axhline(least, color="grey", linestyle=":"), _VICTIM[0]
+  return axis.axhspan(least, most, color="grey", alpha=0.25,
+                      linewidth=0), _VICTIM[1]
+
+
+def _draw_series(axis: Axes, plot: Plot, panel: Panel, order: int) -> Any:
+  series = panel.series[order]
   colour, marker = look_of(series, order)
   # Beside one another, so that no interval hides another.
-  aside = order - (count - 1) / 2
+  aside = order - (len(panel.series) - 1) / 2
 
   def moved(x: float) -> float:
     return x * 1.03**aside if plot.is_log else x + 0.1 * aside
 
-  means = [estimate.value for _, estimate in series.points]
-  halves = [_half(estimate) for _, estimate in series.points]
+  estimates = [estimate for _, estimate in series.points]
   drawn_series = axis.errorbar(
-      [moved(x) for x, _ in series.points], means, halves, color=colour,
-      marker=marker, linestyle="-" if plot.is_joined else "none", markersize=5,
-      capsize=3, linewidth=1.2)
+      [moved(x) for x, _ in series.points], [one.value for one in estimates],
+      panel.bars(estimates), color=colour, marker=marker, markersize=5,
+      linestyle="-" if plot.is_joined else "none", capsize=3, linewidth=1.2)
   axis.plot([moved(x) for x, _ in series.paper],
             [value for _, value in series.paper], color=colour, marker=marker,
             linestyle="none", markersize=8, markerfacecolor="none")
   return drawn_series
-
-
-def _half(estimate: Estimate) -> float:
-  # One seed alone has no interval.
-  return 0 if math.isnan(estimate.low) else estimate.high - estimate.value

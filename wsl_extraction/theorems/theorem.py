@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wsl_extraction.errors import InputError
-from wsl_extraction.report.plots import Panel
+from wsl_extraction.report.panels import Panel
 from wsl_extraction.report.text_tables import TextTable
 
 # Rows of tables, by the table's name; a row is a dictionary of plain values.

@@ -23,7 +23,7 @@ from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.reveals import Logits
 from wsl_extraction.oracle.spaces import Vectors
-from wsl_extraction.report.plots import Panel, Series
+from wsl_extraction.report.panels import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import needle
 from wsl_extraction.theorems.theorem import (
@@ -253,5 +253,5 @@ def _panel(rows: Sequence[Mapping[str, Any]], oracle: str, law: str) -> Panel:
     curves.append(Series(f"p = {p}, {law}", [
         (row["k"], Estimate(row["predicted"], 0, 0)) for row in mine],
         is_theory=True, look=look))
-  return Panel("queries", curves, f"{oracle}, shuffled order",
-               "k, coordinates of the needle", log="y")
+  return Panel("Queries", curves, f"{oracle}, shuffled order",
+               "Coordinates of the needle, k", log="y")

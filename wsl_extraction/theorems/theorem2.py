@@ -13,7 +13,7 @@ from wsl_extraction import checks
 from wsl_extraction.equivalence.decide import Different, Equal, decide
 from wsl_extraction.equivalence.domains import Box, Corners, Domain
 from wsl_extraction.evaluation.metrics import Estimate
-from wsl_extraction.report.plots import Panel, Series
+from wsl_extraction.report.panels import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems.subset_sum import (
     SubsetSum,
@@ -171,7 +171,7 @@ class Theorem2(Theorem):
           if row["n"] >= last["n"] - 6],
           is_theory=True, look=3))
     where = "{0, 1}^n" if kind == "corners" else "[0, 1]^n"
-    return Panel("seconds", curves, f"on {where}", "n, values of the puzzle",
+    return Panel("Time (s)", curves, f"on {where}", "Values of the puzzle, n",
                  log="y")
 
 

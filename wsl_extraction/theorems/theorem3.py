@@ -22,7 +22,7 @@ from wsl_extraction.oracle.responders import BareVictim, Live
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.reveals import Scores
 from wsl_extraction.oracle.spaces import Vectors
-from wsl_extraction.report.plots import Panel, Series
+from wsl_extraction.report.panels import Panel, Series
 from wsl_extraction.report.text_tables import TextTable
 from wsl_extraction.theorems import random_networks
 from wsl_extraction.theorems.theorem import (
@@ -201,8 +201,8 @@ def _correlation_panel(rows: Sequence[Mapping[str, Any]], name: str) -> Panel:
         is_theory=True, look=look))
   law = "arcsine law" if name == "sign" else "arc-cosine kernel of order 1"
   shown = "ReLU" if name == "relu" else name
-  return Panel("correlation of two inputs", curves, f"{shown}: {law}",
-               "depth, hidden layers")
+  return Panel("Correlation of two inputs", curves, f"{shown}: {law}",
+               "Depth (hidden layers)")
 
 
 def _fidelity_panel(means: Mapping[tuple[str, int, int], Estimate],
@@ -217,5 +217,5 @@ def _fidelity_panel(means: Mapping[tuple[str, int, int], Estimate],
   curves.append(Series("a coin", [(depth, Estimate(50, 0, 0))
                                   for depth in depths],
                        is_theory=True, look=6))
-  return Panel("fidelity, %", curves, surrogate,
-               "depth of the victim, hidden layers")
+  return Panel("Fidelity (%)", curves, surrogate,
+               "Depth of the victim (hidden layers)")

@@ -43,6 +43,19 @@ def fixture_report(tmp_path):
   return grid_report.report(GRID, read(GRID, tmp_path))
 
 
+def test_plots_show_the_accuracy_of_the_victims(tmp_path):
+  for run in grid_runs.runs(GRID.cells, (0, 1)):
+    oracle = {"accuracy_top1": {"value": 0.97 + 0.01 * run.seed, "low": None,
+                                "high": None}}
+    stand_in_runs.write(run, tmp_path, stand_in_runs.result(
+        {"accuracy_top1": 0.9, "fidelity_top1": 0.91}, oracle=oracle))
+  accuracy, fidelity = grid_report.report(
+      GRID, read(GRID, tmp_path)).plot.panels
+  assert accuracy.victim == (97, 98) and fidelity.victim is None
+  assert (accuracy.label, fidelity.label) == (
+      "Top-1 accuracy (%)", "Top-1 fidelity (%)")
+
+
 def read(grid, root):
   return GridResults.read(grid_runs.runs(grid.cells, grid.seeds), root)
 

@@ -12,7 +12,7 @@ from wsl_extraction.report.grids.grid import Grid
 from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import FIGURES, Cell
 from wsl_extraction.report.grids.table_files import TableFiles
-from wsl_extraction.report.plots import Panel, Plot, Series
+from wsl_extraction.report.panels import Panel, Plot, Series, axis_label
 from wsl_extraction.report.text_tables import TextTable
 
 
@@ -164,11 +164,11 @@ def _plot(grid: Grid, outcomes: GridResults) -> Plot:
       for place, column in zip(places, grid.headings, strict=True)}
   position = dict(zip(grid.headings, places, strict=True))
   panels = [
-      Panel(f"{FIGURES[name]}, %", [
+      Panel(axis_label(FIGURES[name], "%"), [
           _series(grid, outcomes, row, order, position)
-          for row in grid.rows])
+          for row in grid.rows], victim=outcomes.victims(name))
       for order, name in enumerate(grid.figures)]
-  return Plot(grid.caption, panels, "queries" if grid.queries else "", ticks,
+  return Plot(grid.caption, panels, "Queries" if grid.queries else "", ticks,
               is_log=bool(grid.queries), is_joined=bool(grid.queries))
 
 

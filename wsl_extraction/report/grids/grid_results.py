@@ -27,6 +27,7 @@ class Outcome:
     victim: The fingerprint of the network that was attacked.
     backend: What Keras computed with.
     data: The fingerprint of the data set.
+    oracle: Figures of the victim, in %: accuracy_top1, accuracy_top5.
   """
 
   status: str
@@ -35,6 +36,7 @@ class Outcome:
   victim: str | None = None
   backend: str | None = None
   data: str | None = None
+  oracle: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class GridResults:
@@ -102,6 +104,12 @@ class GridResults:
     values = list(self.values(cell, figure).values())
     return metrics.mean(values) if values else None
 
+  def victims(self, figure: str) -> tuple[float, float] | None:
+    """The least and the largest of the victims' figures of that name, in %."""
+    values = [outcome.oracle[figure] for outcome in self._ended.values()
+              if figure in outcome.oracle]
+    return (min(values), max(values)) if values else None
+
   def difference(self, cell: Cell, other: Cell,
                  figure: str) -> tuple[Estimate | None, int]:
     """By how much one cell exceeds another under the same seeds.
@@ -149,7 +157,8 @@ def _outcome(folder: RunFolder) -> Outcome | None:
         _text(result.get("victim", ""), "victim") or None,
         _text(result.get("backend", ""), "backend") or None,
         None if data is None else _text(data.get("fingerprint", ""),
-                                        "dataset") or None)
+                                        "dataset") or None,
+        dict(_figures(result.get("oracle") or {}, "oracle")))
   except (TypeError, ValueError, AttributeError) as error:
     raise run_folder.damaged(folder.result, error) from error
 
@@ -160,11 +169,12 @@ def _text(value: Any, name: str) -> str:
   return value
 
 
-def _figures(surrogate: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-  if not isinstance(surrogate, dict):
-    raise ValueError(f"its surrogate is {surrogate!r}")
+def _figures(figures: Mapping[str, Any],
+             model: str = "surrogate") -> Iterable[tuple[str, float]]:
+  if not isinstance(figures, dict):
+    raise ValueError(f"its {model} is {figures!r}")
   for name in FIGURES:
-    value = (surrogate.get(name) or {}).get("value")
+    value = (figures.get(name) or {}).get("value")
     if value is not None:
       # Of six digits, as the result has them.
       yield name, round(100 * _number(value, name, 0, 1), 6)

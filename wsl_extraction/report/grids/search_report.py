@@ -11,7 +11,7 @@ from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import FIGURES, Cell
 from wsl_extraction.report.grids.search import Search
 from wsl_extraction.report.grids.table_files import TableFiles
-from wsl_extraction.report.plots import Panel, Plot, Series
+from wsl_extraction.report.panels import Panel, Plot, Series, axis_label
 from wsl_extraction.report.text_tables import TextTable
 
 
@@ -93,6 +93,7 @@ def _plot(search: Search, outcomes: GridResults,
   mark = None if search.paper is None else (
       search.paper, f"the paper's {_value(search.paper)}")
   return Plot(search.caption,
-              [Panel(f"{FIGURES[search.figure]}, %", [series])],
-              search.parameter, {}, is_log=search.log, is_joined=False,
-              mark=mark)
+              [Panel(axis_label(FIGURES[search.figure], "%"), [series],
+                     victim=outcomes.victims(search.figure))],
+              axis_label(search.parameter.rpartition(".")[2]), {},
+              is_log=search.log, is_joined=False, mark=mark)

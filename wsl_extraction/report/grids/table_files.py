@@ -12,7 +12,7 @@ from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.report import plots, text_tables
 from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import FIGURES, Cell
-from wsl_extraction.report.plots import Plot
+from wsl_extraction.report.panels import Plot
 from wsl_extraction.report.text_tables import TextTable
 
 
