@@ -190,7 +190,7 @@ def check_macros(statements: Sequence[Statement]) -> None:
   modules = [one.content.module.split(".")[0] for one in statements
              if isinstance(one.content, config_parser.ImportStatement)]
   # Others may define constants of gin, which look like macros.
-  if not set(modules) <= {"__gin__", "wsl_extraction", "keras"}:
+  if not set(modules) <= {"__gin__", "wsl_extraction", "keras", "sklearn"}:
     return
   defined = {"/".join(filter(None, (one.content.scope, one.content.selector)))
              for one in statements

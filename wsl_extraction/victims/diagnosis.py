@@ -157,7 +157,7 @@ def _causes(victim: Victim, rows: np.ndarray, named: np.ndarray,
 def _readings(victim: Victim, rows: np.ndarray
               ) -> Iterator[tuple[str, np.ndarray]]:
   """Other readings of the rows, each with words for it."""
-  if victim.value_range is not None:
+  if victim.value_range is not None and victim.space.has_range:
     low, high = victim.space.value_range
     share = (rows.astype(np.float32) - low) / (high - low)
     seen_low, seen_high = victim.value_range

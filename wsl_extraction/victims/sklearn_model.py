@@ -14,6 +14,7 @@ import cloudpickle
 import numpy as np
 
 from wsl_extraction import checks
+from wsl_extraction.data import frames
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.victims import inputs
@@ -35,7 +36,9 @@ class Sklearn(VictimSource):
   of `decision_function` as logits (of two classes, 0 and the score), else with
   one-hot rows of what it predicts. So it does too where the largest score is
   not that of the class that it predicts, as in one-against-one schemes. Rows of
-  images are flattened. Class i of the oracle is `estimator.classes_[i]`.
+  images are flattened. One that was fitted on a DataFrame gets its columns by
+  name, with the texts of categories. Class i of the oracle is
+  `estimator.classes_[i]`.
 
   Attributes:
     estimator: The classifier.
@@ -61,7 +64,9 @@ class Sklearn(VictimSource):
         cannot be told from others.
     """
     model = self.estimator
-    features = getattr(model, "n_features_in_", parts.space.features)
+    named = _named_columns(model, parts.space)
+    features = parts.space.features if named is not None else getattr(
+        model, "n_features_in_", parts.space.features)
     if features != parts.space.features:
       raise InputError(f"the classifier takes {features} features, the data "
                        f"has {parts.space.features}; use the data that it was "
@@ -71,7 +76,8 @@ class Sklearn(VictimSource):
       raise InputError(f"the classifier has {outputs} classes, the data "
                        f"{parts.num_classes}; use the data that it was fitted "
                        "on")
-    kind, predict = _predictor(model, parts.space, self.value_range)
+    kind, predict = _predictor(
+        model, parts.space, self.value_range, named or (lambda rows: rows))
     changed = [] if self.value_range is None else [self.value_range]
     return Victim(
         parts.space, outputs, quantities_of(kind, predict, classes=outputs),
@@ -171,14 +177,35 @@ def is_classifier(model: Any) -> bool:
       not isinstance(model, type))
 
 
+def _named_columns(model: Any, space: Space
+                   ) -> Callable[[np.ndarray], Any] | None:
+  """Makes a DataFrame of rows, if the classifier was fitted on one."""
+  wanted = getattr(model, "feature_names_in_", None)
+  if wanted is None:
+    return None
+  names = frames.column_names(space)
+  if names is None:
+    if len(wanted) != space.features:
+      return None  # to be refused
+    return lambda rows: frames.frame(space, rows, list(wanted))
+  for name in wanted:
+    if name not in names:
+      raise InputError(f"the classifier was fitted on a column {name!r}, which "
+                       "the data does not have; use the data that it was fitted"
+                       " on")
+  return lambda rows: frames.frame(space, rows)[list(wanted)]
+
+
 def _predictor(model: Any, space: Space,
-               value_range: tuple[float, float] | None
+               value_range: tuple[float, float] | None,
+               arranged: Callable[[np.ndarray], Any]
                ) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
   """"probabilities" or "logits", and the function of rows that gives them."""
   def flat(answer: Callable[[np.ndarray], Any]
            ) -> Callable[[np.ndarray], np.ndarray]:
     return inputs.rescaled(lambda rows: np.asarray(
-        answer(rows.reshape(len(rows), -1)), np.float64), space, value_range)
+        answer(arranged(rows.reshape(len(rows), -1))), np.float64), space,
+        value_range)
 
   def one_hot(rows: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict(rows))[:, None] == np.asarray(
