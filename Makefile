@@ -87,9 +87,13 @@ clean:  ## remove what the targets above wrote, except .venv and runs
 
 # In an environment of its own: it has pins that this package cannot share.
 .venv-mlserver/installed: Makefile
-	'$(PYTHON)' -m venv --clear .venv-mlserver
-	.venv-mlserver/bin/python -m pip --disable-pip-version-check --no-input \
-	  install --quiet --progress-bar=off $(MLSERVER)
+	@echo 'making .venv-mlserver (a minute)'
+	@'$(PYTHON)' -m venv --clear .venv-mlserver
+	@.venv-mlserver/bin/python -m pip --disable-pip-version-check --no-input \
+	  install --quiet --progress-bar=off --retries=1 $(MLSERVER) || { \
+	    echo 'make: $(MLSERVER) cannot be installed, for the reason above;' \
+	    "see that pip reaches a registry, or name other versions:" \
+	    "make MLSERVER='mlserver mlserver-sklearn' test-mlserver" >&2; exit 1; }
 	@touch $@
 
 .venv/docs-installed: .venv/installed
