@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import zlib
 
 import numpy as np
 import pytest
@@ -344,7 +345,7 @@ def old_file(path, **header):
         "num_classes": 2, "decimals": 1, "victim": "v1", **header}.items())
     database.executemany("INSERT INTO charges (rows) VALUES (?)", [(2,), (1,)])
     database.executemany("INSERT INTO responses VALUES (?, ?, ?, ?)", [
-        (key, b"", row.tobytes(), response_store.zlib.crc32(row.tobytes()))
+        (key, b"", row.tobytes(), zlib.crc32(row.tobytes()))
         for key, row in zip(keys, values, strict=True)])
   return keys, values
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import pathlib
 import sqlite3
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -120,7 +119,8 @@ class ResponseStore:
     with self._file.explained():
       for chunk in _chunks(list(first)):
         for key, in self._select("key", chunk):
-          del first[key]
+          if first.pop(key, None) is None:
+            raise sqlite3.DatabaseError("a row is not in its place")
     return np.fromiter(first.values(), np.int64, len(first))
 
   def read(self, keys: Sequence[bytes]) -> Response:
@@ -134,8 +134,7 @@ class ResponseStore:
       for chunk in _chunks(list(dict.fromkeys(keys))):
         for key, classes, values, check in self._select(
             "key, classes, vals, crc", chunk):
-          if zlib.crc32(values, zlib.crc32(classes)) != check:
-            raise sqlite3.DatabaseError("a row fails its checksum")
+          store_tables.check_row(classes, values, check)
           rows[key] = classes, values
     absent = sum(key not in rows for key in keys)
     if absent:
@@ -211,7 +210,7 @@ class ResponseStore:
     with self._file.transaction():
       self._file.database.executemany(
           "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
-          ((key, a, b, zlib.crc32(b, zlib.crc32(a)))
+          ((key, a, b, store_tables.checksum(a, b))
            for key, (a, b) in zip(keys, encoded, strict=True)))
       self._file.database.executemany(
           "UPDATE charges SET open = 0 WHERE batch = ?", ended)
@@ -223,6 +222,9 @@ class ResponseStore:
   def _prepare(self) -> None:
     tables = store_tables.names(self._file.database)
     if not tables and self._file.mode is Mode.OWNER:
+      # Without a whole page, SQLite takes what is left of a file for empty.
+      if self.path.stat().st_size:
+        raise sqlite3.DatabaseError("it has no tables")
       self._create()
     elif not {"header", "responses", "charges"} <= tables:
       raise InputError(f"{self.path} is an SQLite file but no store of "
@@ -231,10 +233,13 @@ class ResponseStore:
     store_tables.compare(self.path, self._file.database, self._header)
     # Reads the whole file. Damage in a larger one is met, and named, where it
     # is read: each row has its checksum.
-    if self.path.stat().st_size <= _CHECKED_BYTES:
+    is_small = self.path.stat().st_size <= _CHECKED_BYTES
+    if is_small:
       fault = self._file.database.execute("PRAGMA quick_check(1)").fetchone()[0]
       if fault != "ok":
         raise sqlite3.DatabaseError(fault)
+    if self._file.mode is not Mode.FOLLOWER:
+      store_tables.check_charges(self._file.database, completely=is_small)
     if self._file.mode is Mode.OWNER:
       with self._file.transaction():
         store_tables.upgrade(self._file.database, self._header)

@@ -58,6 +58,8 @@ class StoreFile:
     try:
       with self.explained():
         self._database = self._connected()
+      # Damaged text must not end in a traceback; it equals no name of ours.
+      self._database.text_factory = lambda text: text.decode(errors="replace")
     except BaseException:
       self._lock.release()
       raise
@@ -140,3 +142,6 @@ class StoreFile:
         yield
     except sqlite3.Error as error:
       raise store_tables.explanation(self.path, error) from error
+    except UnicodeDecodeError as error:  # of a report that quotes the file
+      raise store_tables.explanation(self.path, sqlite3.DatabaseError(
+          "malformed database schema")) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pathlib
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,13 +59,64 @@ def compare(path: pathlib.Path, database: sqlite3.Connection,
 
   Raises:
     InputError: The header of the file has another value somewhere.
+    sqlite3.DatabaseError: It is damaged.
   """
   held = _read_header(database)
+  if "format" not in held:
+    raise sqlite3.DatabaseError("its header has no format")
   for name in {**facts, **held}:
     if held.get(name) != facts.get(name):
       raise InputError(
           f"{path} was labelled with {name} {held.get(name)!r}, this "
           f"run has {name} {facts.get(name)!r}; choose another path")
+
+
+def checksum(classes: bytes, values: bytes) -> int:
+  """The checksum of a response."""
+  return zlib.crc32(values, zlib.crc32(classes))
+
+
+def check_row(classes: Any, values: Any, check: Any) -> None:
+  """Raises sqlite3.DatabaseError where a response fails its checksum."""
+  # The type of a damaged value may be another one.
+  if not isinstance(classes, bytes) or not isinstance(
+      values, bytes) or checksum(classes, values) != check:
+    raise sqlite3.DatabaseError("a row fails its checksum")
+
+
+def check_charges(database: sqlite3.Connection, completely: bool) -> None:
+  """Refuses charges that cannot be, which a wrong sum would follow from.
+
+  Args:
+    database: Of format 1, whose charges have no keys, nothing is checked.
+    completely: Reads all keys too, to find answered rows whose responses are
+      not there any more.
+
+  Raises:
+    sqlite3.DatabaseError: The table, or the key of a response, is damaged.
+  """
+  columns = {name for name, in database.execute(
+      "SELECT name FROM pragma_table_info('charges')")}
+  if "keys" not in columns:
+    return
+  size = database.execute(
+      "SELECT COALESCE((SELECT length(key) FROM responses LIMIT 1), "
+      "(SELECT MAX(length(keys) / rows) FROM charges))").fetchone()[0]
+  wrong = database.execute(
+      "SELECT COUNT(*) FROM charges WHERE typeof(rows) != 'integer' OR rows < 1"
+      " OR typeof(resent) != 'integer' OR resent NOT BETWEEN 0 AND rows OR "
+      "open NOT IN (0, 1) OR (keys IS NOT NULL AND (typeof(keys) != 'blob' OR "
+      "length(keys) != rows * ?))", (size,)).fetchone()[0]
+  if wrong:
+    raise sqlite3.DatabaseError(f"{wrong} charges are damaged")
+  if not completely or not size:
+    return
+  answered = {key for key, in database.execute("SELECT key FROM responses")}
+  for joined, in database.execute(
+      "SELECT keys FROM charges WHERE NOT open AND keys IS NOT NULL"):
+    for start in range(0, len(joined), size):
+      if joined[start:start + size] not in answered:
+        raise sqlite3.DatabaseError("the response to a charged row is missing")
 
 
 def upgrade(database: sqlite3.Connection, facts: Header) -> None:
@@ -85,7 +137,8 @@ def explanation(path: pathlib.Path, error: sqlite3.Error) -> InputError:
     remedy = "another process is writing it: wait until it has ended"
   elif "full" in text:
     remedy = "free some space, then run the same command again"
-  elif isinstance(error, sqlite3.OperationalError):
+  elif isinstance(error, sqlite3.OperationalError) and (
+      "no such" not in text):
     remedy = "choose a path that can be read and written"
   else:
     remedy = ("the file is damaged: restore a copy, or begin a new one to pay "
