@@ -73,7 +73,9 @@ def _figure(plot: Plot) -> Figure:
   axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
   named = [_draw_panel(axis, plot, panel)
            for axis, panel in zip(axes, plot.panels, strict=True)]
-  shown = max(named, key=len)  # those of the others look the same
+  shown = list(named[0])  # the series of the others look the same
+  shown += [entry for panel in named[1:] for entry in panel
+            if entry[1] not in [name for _, name in shown]]
   low, high = axes[0].get_ylim()
   is_empty = not any(_drawn(panel) for panel in plot.panels)
   axes[0].set_ylim(*(0, 100) if is_empty else (max(low, -1), min(high, 101)))

@@ -2,6 +2,7 @@
 
 References:
   torchvision's state dict naming: conv1, bn1, layer1.0.conv1, fc, and so on.
+    https://github.com/pytorch/vision, torchvision/models/resnet.py
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _frame(file: bytes, size: tuple[int, int]) -> int | None:
   None if there is none, or the file is not complete.
 
   References:
-    ITU-T T.81, annex B.
+    ITU-T T.81, 1992, annex B.
   """
   if not file.startswith(_START_OF_IMAGE) or not file.endswith(_END_OF_IMAGE):
     return None
