@@ -24,6 +24,8 @@ _MODULES = {
         "attacks.knowledge": ("Knowledge",),
         "attacks.learning.learning": ("Learning",),
         "attacks.relu.functional": ("Functional",),
+        "data.columns": ("Columns",),
+        "data.split": ("Split",),
         "errors": ("InputError",),
         "objectives.distillation": ("Distillation", "LogitMatching"),
         "objectives.mixmatch": ("MixMatch",),
@@ -40,6 +42,7 @@ _MODULES = {
         "victims.perceptron": ("Perceptron",),
         "victims.served": ("Served",),
         "victims.sklearn_model": ("Sklearn", "SklearnFile"),
+        "victims.sklearn_trained": ("SklearnTrained",),
     }.items() for name in names}
 
 # Computed, not written twice; the stub has the names for checkers.

@@ -6,6 +6,8 @@ from wsl_extraction.attacks.knowledge import Knowledge as Knowledge
 from wsl_extraction.attacks.extraction import Extraction as Extraction
 from wsl_extraction.attacks.learning.learning import Learning as Learning
 from wsl_extraction.attacks.relu.functional import Functional as Functional
+from wsl_extraction.data.columns import Columns as Columns
+from wsl_extraction.data.split import Split as Split
 from wsl_extraction.errors import InputError as InputError
 from wsl_extraction.objectives.distillation import (
     Distillation as Distillation,
@@ -42,6 +44,9 @@ from wsl_extraction.victims.served import Served as Served
 from wsl_extraction.victims.sklearn_model import (
     Sklearn as Sklearn,
     SklearnFile as SklearnFile,
+)
+from wsl_extraction.victims.sklearn_trained import (
+    SklearnTrained as SklearnTrained,
 )
 
 __version__: str

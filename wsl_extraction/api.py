@@ -124,7 +124,8 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
       scikit-learn, any function of an array [n, ...] that gives [n, c], or one
       of this package's victims.
     pool: The adversary's examples: an array [n, h, w, d] of images or [n, d] of
-      vectors, or the name of a data set, of which the labels are left out.
+      vectors, a DataFrame of features, or a data set (by name, a `Dataset`, or
+      the `Parts` of one), of which the labels are left out.
     reveal: What a query shows: "label", "label_score", "top_k:3", "scores",
       "logits", or an object.
     budget: The rows that the attack may ask about; None is the whole pool.
@@ -159,7 +160,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
   checks.instance("runtime", runtime, Runtime, "a Runtime")
   source, asked = victims.source_of(
       victim, victims.probe_rows(parts), outputs)
-  if parts.test.labels is not None:
+  if test is not None and parts.test.labels is not None:
     labels = victims.label_numbers(source, parts.test.labels)
     parts = dataclasses.replace(parts, test=dataclasses.replace(
         parts.test, labels=labels))

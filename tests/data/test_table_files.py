@@ -118,7 +118,7 @@ BAD = {
     "a,income\n1,x\n1e999,y\n": (
         r"line 3, column 'a': 1e999 is not finite", LABEL),
     "a,b,income\n1,,x\n2,?,y\n": (
-        "column 'b' is empty in all 2 rows; name it in Columns.ignored", LABEL),
+        "column 'b' is empty in all 2 rows; leave it out", LABEL),
     "a,income\n1,x\n2,\n": (
         r"t\.csv, line 3, column 'income': the class is missing", LABEL),
     "a,income\n1,x\n2,x\n": ("column 'income' holds a single class, 'x'; give",
@@ -134,7 +134,7 @@ BAD = {
     "a,income,b\n" + MANY: ("'income' holds 60 different texts in 60 rows",
                             LABEL),
     "a,b,income\n" + MANY: (
-        "'b' holds 60 different texts in 60 rows, such as 't0'; name it in",
+        "'b' holds 60 different texts in 60 rows, such as 't0'; leave it",
         LABEL),
 }
 

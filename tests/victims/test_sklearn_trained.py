@@ -13,6 +13,7 @@ from wsl_extraction.data import datasets
 from wsl_extraction.data.columns import Columns
 from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Vectors
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.victims.sklearn_model import Sklearn
 from wsl_extraction.victims.sklearn_trained import SklearnTrained
@@ -58,8 +59,9 @@ def test_it_learns_the_private_rows_as_they_are(parts):
   victim = SklearnTrained(estimator=boosting).load(parts, Runtime())
   model = ensemble.GradientBoostingClassifier(n_estimators=5, random_state=0)
   model.fit(parts.private.rows, parts.private.labels)
+  test = np.asarray(parts.test.rows)
   np.testing.assert_array_equal(
-      victim.predict(parts.test.rows), model.predict_proba(parts.test.rows))
+      victim.predict(test), model.predict_proba(test))
 
 
 def test_its_fingerprint_follows_from_what_it_depends_on(parts):
@@ -103,11 +105,11 @@ def test_named_features_draw_no_warning_for_plain_arrays():
   model = linear_model.LogisticRegression(max_iter=1000).fit(
       frame, dataset.train.known_labels)
   parts = Split(private=10, pool=10, test=10)(dataset)
-  plain = dataclasses.replace(parts, space=type(parts.space)(4))
+  plain = dataclasses.replace(parts, space=Vectors(4))
+  test = np.asarray(parts.test.rows)
   np.testing.assert_array_equal(
-      Sklearn(model).load(plain, Runtime()).predict(plain.test.rows),
-      model.predict_proba(pd.DataFrame(
-          plain.test.rows, columns=["a", "b", "c", "d"])))
+      Sklearn(model).load(plain, Runtime()).predict(test),
+      model.predict_proba(pd.DataFrame(test, columns=["a", "b", "c", "d"])))
 
 
 @pytest.mark.parametrize(("change", "settings", "message"), [
@@ -139,3 +141,11 @@ def test_what_cannot_be_trained_is_one_line(parts, change, settings, message):
 def test_the_estimator_is_a_reference(estimator):
   with pytest.raises(InputError, match=r"^SklearnTrained\.estimator is"):
     SklearnTrained(estimator=estimator)
+
+
+def test_classes_in_another_order_are_refused(parts):
+  model = boosting().fit(parts.private.rows, np.where(
+      parts.private.known_labels == 0, "9", "10"))
+  named = dataclasses.replace(parts, class_names=("9", "10"))
+  with pytest.raises(InputError, match="in the order 10, 9, the data in 9, 10"):
+    Sklearn(model).load(named, Runtime())

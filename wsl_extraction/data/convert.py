@@ -8,7 +8,7 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.data import datasets
-from wsl_extraction.data.examples import Examples
+from wsl_extraction.data.examples import Dataset, Examples
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
@@ -19,9 +19,10 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   """The pool and the test set, with the space of their rows.
 
   Args:
-    pool: Images [n, h, w, d], vectors [n, d], or the name of a data set.
-    test: A pair (rows, labels), rows alone, or None; of a named data set None
-      takes its own.
+    pool: Images [n, h, w, d], vectors [n, d], a DataFrame of features, the name
+      of a data set, a `Dataset`, or the `Parts` of one, test set included.
+    test: A pair (rows, labels), rows alone, or None; of a data set None takes
+      its own.
     value_range: The least and the largest value of the inputs; None tells by
       the pool.
     num_classes: c, if it is known.
@@ -31,8 +32,16 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   """
   checks.whole("num_classes", num_classes, 1, optional=True)
   names = None if num_classes is None else tuple(map(str, range(num_classes)))
-  if isinstance(pool, str):
-    dataset = datasets.load(pool)
+  if isinstance(pool, Parts):
+    if test is not None or value_range is not None:
+      raise InputError("pool has the parts of a data set, with its test set and "
+                       "its range of values; leave test and value_range out")
+    return pool
+  if _is_frame(pool):
+    space, rows, test = _frames(pool, test)
+    examples, held_out = Examples(rows), None
+  elif isinstance(pool, (str, Dataset)):
+    dataset = datasets.load(pool) if isinstance(pool, str) else pool
     examples, space, names = dataset.train, dataset.space, dataset.class_names
     held_out = dataset.test
   else:
@@ -46,6 +55,37 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
                held_out or Examples(empty), 0, space, names)
 
 
+def _is_frame(rows: Any) -> bool:
+  """True for a DataFrame; does not import pandas."""
+  return type(rows).__name__ == "DataFrame" and hasattr(rows, "iloc")
+
+
+def _frames(pool: Any, test: Any) -> tuple[Space, np.ndarray, Any]:
+  """The space and rows of a DataFrame, and a test set of the same kind."""
+  import pandas as pd
+
+  from wsl_extraction.data import table_files
+
+  rows, labels = _pair(test)
+  if rows is None:
+    return *table_files.from_frame(pool, "pool"), None
+  if not _is_frame(rows) or list(rows.columns) != list(pool.columns):
+    raise InputError("pool is a DataFrame, and the test rows have not its "
+                     f"columns; give a DataFrame of {list(pool.columns)[:20]}")
+  both = pd.concat([pool, rows], ignore_index=True).astype(
+      {name: kind for name, kind in pool.dtypes.items()
+       if isinstance(kind, pd.CategoricalDtype)
+       and kind == rows[name].dtype})
+  space, encoded = table_files.from_frame(both, "pool and test")
+  encoded, held_out = encoded[:len(pool)], encoded[len(pool):]
+  return space, encoded, held_out if labels is None else (held_out, labels)
+
+
+def _pair(test: Any) -> tuple[Any, Any]:
+  return test if isinstance(test, (tuple, list)) and len(test) == 2 else (
+      test, None)
+
+
 def _array(where: str, rows: Any) -> np.ndarray:
   try:
     rows = np.asarray(rows)
@@ -54,8 +94,8 @@ def _array(where: str, rows: Any) -> np.ndarray:
   if rows.ndim not in (2, 4) or rows.dtype.kind not in "uif" or not len(rows):
     raise InputError(
         f"{where} has shape {rows.shape} and dtype {rows.dtype}; give images "
-        "[n, h, w, d] or vectors [n, d] of real numbers, or the name of a data "
-        "set")
+        "[n, h, w, d] or vectors [n, d] of real numbers, a DataFrame, or the "
+        "name of a data set")
   return rows
 
 
@@ -92,8 +132,7 @@ def _checked_range(value_range: Any) -> tuple[float, float]:
 
 
 def _test(test: Any, space: Space) -> Examples:
-  rows, labels = test if isinstance(test, (tuple, list)) and (
-      len(test) == 2) else (test, None)
+  rows, labels = _pair(test)
   rows = _array("test", rows)
   if rows.shape[1:] != space.shape:
     raise InputError(f"the test rows have shape {rows.shape[1:]}, the pool's "

@@ -151,7 +151,18 @@ def _decode(files: list[tuple[pathlib.Path, int]], channels: int,
             size: tuple[int, int]) -> Examples:
   rows = np.empty((len(files), *size, channels), np.uint8)
   for index, (path, _) in enumerate(files):
+    where = decode.printable(path)
+    file = _bytes(path, where)
+    decode.check_whole(file, where)
     rows[index] = decode.decode(
-        path, channels, image_size, crop, decode.printable(path), upright=True)
+        file, channels, image_size, crop, where, upright=True)
   labels = np.asarray([label for _, label in files], np.int32)
   return Examples(rows, labels)
+
+
+def _bytes(path: pathlib.Path, where: str) -> bytes:
+  try:
+    return path.read_bytes()
+  except OSError as error:
+    raise InputError(f"cannot read {where}: {decode.reason(error)}; repair or "
+                     "remove it") from error

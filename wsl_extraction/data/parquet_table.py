@@ -27,7 +27,19 @@ def read(path: str) -> RawTable:
       something else; the column is named, and the row, from 0.
   """
   where = decode.printable(path)
-  frame = _frame(pathlib.Path(path).expanduser(), where)
+  return raw_table(_frame(pathlib.Path(path).expanduser(), where), where)
+
+
+def raw_table(frame: pd.DataFrame, where: str) -> RawTable:
+  """The columns of a DataFrame as numbers and texts.
+
+  Args:
+    frame: It.
+    where: What messages call it.
+
+  Raises:
+    InputError: It is empty, or a column holds something else.
+  """
   names = [str(name) for name in frame.columns]
   for place, name in enumerate(names):
     if name in names[:place]:

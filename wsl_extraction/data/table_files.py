@@ -52,19 +52,39 @@ def read(path: str, columns: Columns | None) -> Dataset:
   raw = _raw(path, {columns.label, *columns.categorical, *columns.ignored})
   columns.check(raw.where, list(raw.columns))
   labels, class_names = _classes(raw, columns.label)
-  features = {name: values for name, values in raw.columns.items()
-              if name not in (columns.label, *columns.ignored)}
-  encoded = [_encoded(raw, name, name in columns.categorical)
-             for name in features]
-  rows = np.stack([values for _, values in encoded], axis=1)
-  return Dataset(path, Examples(rows, labels), None, class_names,
-                 _space([kind for kind, _ in encoded], rows))
+  features = [name for name in raw.columns
+              if name not in (columns.label, *columns.ignored)]
+  space, rows = _rows(raw, features, columns.categorical)
+  return Dataset(path, Examples(rows, labels), None, class_names, space)
+
+
+def from_frame(frame: pd.DataFrame, where: str) -> tuple[Space, np.ndarray]:
+  """The rows of a DataFrame of features, and their space; see `read`.
+
+  Args:
+    frame: It; columns of pandas' type "category" are categories.
+    where: What messages call it.
+
+  Raises:
+    InputError: A column of it cannot be used.
+  """
+  categorical = [str(name) for name, kind in frame.dtypes.items()
+                 if isinstance(kind, pd.CategoricalDtype)]
+  raw = parquet_table.raw_table(frame, where)
+  return _rows(raw, list(raw.columns), categorical)
 
 
 def _raw(path: str, texts: Collection[str] | None) -> RawTable:
   if is_parquet(path):
     return parquet_table.read(path)
   return csv_table.read(path, texts)
+
+
+def _rows(raw: RawTable, names: Collection[str], categorical: Collection[str]
+          ) -> tuple[Space, np.ndarray]:
+  encoded = [_encoded(raw, name, name in categorical) for name in names]
+  rows = np.stack([values for _, values in encoded], axis=1)
+  return _space([kind for kind, _ in encoded], rows), rows
 
 
 def _space(kinds: list[Continuous | Categorical], rows: np.ndarray) -> Space:
@@ -81,7 +101,7 @@ def _encoded(raw: RawTable, name: str, is_categorical: bool
   present = pd.notna(values)
   if not present.any():
     raise InputError(f"{raw.where}: column {name!r} is empty in all "
-                     f"{len(values)} rows; name it in Columns.ignored")
+                     f"{len(values)} rows; leave it out (Columns.ignored)")
   if values.dtype.kind == "f" and not is_categorical:
     return Continuous(name), values
   natural = _natural(values[present])
@@ -90,8 +110,8 @@ def _encoded(raw: RawTable, name: str, is_categorical: bool
     raise InputError(
         f"{raw.where}: column {name!r} holds {len(order)} different texts in "
         f"{len(natural)} rows, such as '{decode.printable(order[0])[:40]}'; "
-        "name it in Columns.ignored, or in Columns.categorical if they are "
-        "categories")
+        "leave it out (Columns.ignored), or say that they are categories "
+        "(Columns.categorical)")
   codes = np.full(len(values), np.nan)
   codes[present] = _places(natural, order)
   return Categorical(name, tuple(order)), codes

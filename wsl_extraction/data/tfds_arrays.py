@@ -165,6 +165,7 @@ class Reader:
     pixels = None
     for index, record in enumerate(self._records(split)):
       where = f"image {index} of data set {self.name}, split {split}"
+      decode.check_whole(record[self.image], where)
       image = decode.decode(
           record[self.image], self._channels, self.image_size, self._crop,
           where, upright=False)

@@ -76,6 +76,7 @@ class Sklearn(VictimSource):
       raise InputError(f"the classifier has {outputs} classes, the data "
                        f"{parts.num_classes}; use the data that it was fitted "
                        "on")
+    _check_order(model, parts.class_names)
     kind, predict = _predictor(
         model, parts.space, self.value_range, named or (lambda rows: rows))
     changed = [] if self.value_range is None else [self.value_range]
@@ -175,6 +176,16 @@ def is_classifier(model: Any) -> bool:
   """Returns True for a fitted classifier."""
   return hasattr(model, "classes_") and hasattr(model, "predict") and (
       not isinstance(model, type))
+
+
+def _check_order(model: Any, names: Sequence[str] | None) -> None:
+  """Refuses classes of the data's names in another order."""
+  own = list(map(str, model.classes_))
+  if names is not None and own != list(names) and sorted(own) == sorted(names):
+    raise InputError(
+        f"the classifier has its classes in the order {checks.listed(own)}, "
+        f"the data in {checks.listed(names)}; fit it to numbers of classes "
+        "instead of texts, or the other way about")
 
 
 def _named_columns(model: Any, space: Space

@@ -51,7 +51,8 @@ def read(source: Folder | TfdsImages, name: str,
          progress: Progress | None = None) -> Index:
   """Reads every image of a source once, or the index kept from last time.
 
-  Files are read whole, for their digests, and their heads decoded. The index
+  Files are read whole, for their digests and to see whether they are damaged,
+  and their heads decoded. The index
   is kept in the cache (`cache.folder`) under names, sizes and times of the
   files. Any number of processes may do this at once.
 
@@ -62,10 +63,11 @@ def read(source: Folder | TfdsImages, name: str,
       are; not called where the index was kept.
 
   Raises:
-    InputError: A file is no image, is damaged in its head, or cannot be read;
-      or an image has no class.
+    InputError: A file is no image, is damaged, or cannot be read; or an image
+      has no class.
   """
-  key = cache.fingerprint(["index", source.upright, *source.facts()])
+  # 2: damage in the middle of files is looked for.
+  key = cache.fingerprint(["index 2", source.upright, *source.facts()])
   arrays = cache.load(f"{name}-index", key)
   if arrays is None:
     started = time.monotonic()
@@ -113,6 +115,7 @@ def _fill(facts: dict[str, np.ndarray], row: int, image: bytes, label: int,
   # A whole file ends so; of another one a decoder says what is wrong.
   if image.startswith(b"\xff\xd8") and not image.endswith(b"\xff\xd9"):
     decode.decode(image, 3, None, False, where, source.upright)
+  decode.check_whole(image, where)
   facts["sizes"][row], facts["turned"][row] = decode.opened(
       image, where, lambda opened: _head(opened, source.upright))
 

@@ -1,13 +1,14 @@
-"""Parts of plain JPEG files, faster than Pillow gives them.
+"""JPEG files: their faults, and parts of them faster than Pillow gives them.
 
-With the packages simplejpeg (libjpeg-turbo) and cykooz-resizer (Rust's
-fast_image_resize); both leave the interpreter to other threads.
+With the packages simplejpeg (libjpeg-turbo) and, for parts, cykooz-resizer
+(Rust's fast_image_resize); both leave the interpreter to other threads.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 import threading
 
 import numpy as np
@@ -23,6 +24,41 @@ _BASELINE = (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2)
 
 _own = threading.local()
+
+# Remarks of libjpeg (its jerror.h) behind which the pixels are not the image's.
+# Superfluous bytes before the end of the image do no harm; of a missing end
+# Pillow says what it is worth.
+_FAULTS = re.compile(
+    "premature end of data|bad (Huffman|arithmetic) code|instead of RST|"
+    "Inconsistent progression|extraneous bytes before marker 0x(?!d9)")
+
+
+def fault(file: bytes) -> str | None:
+  """The decoder's remark on a file whose image is broken in its middle.
+
+  Behind broken data libjpeg goes on with grey or shifted blocks; it remarks
+  that, and Pillow does not pass the remark on. Data that is another image's by
+  chance is not noticed: JPEG has no checksum.
+
+  Args:
+    file: The encoded image.
+
+  Returns:
+    The remark; None of an image that is whole as far as one can see, and of
+    what is no JPEG file.
+  """
+  import simplejpeg
+
+  if not file.startswith(_START_OF_IMAGE):
+    return None
+  try:
+    # All of the data is read, an eighth of the pixels are made.
+    simplejpeg.decode_jpeg(file, "GRAY", fastdct=True, fastupsample=True,
+                           min_height=1, min_width=1, min_factor=8)
+  except ValueError as error:
+    remark = str(error)
+    return remark if _FAULTS.search(remark) else None
+  return None
 
 
 def view(file: bytes, left: int, top: int, width: int, height: int,
