@@ -30,9 +30,17 @@ ELSEWHERE = {
     ("README.md", "victim = wsl.KerasFile("): "tests/test_python.py",
     ("README.md", "# Yours: the model"): "tests/test_own_model.py",
     ("served.md", "from __gin__"): "tests/test_served_guide.py",
+    ("tables.md", "import numpy as np"): "tests/test_tables_guide.py",
+    ("tables.md", "# clients.gin"): "tests/test_tables_guide.py",
+    ("tables.md", "python -m wsl_extraction.train --gin_file=clients.gin"):
+        "tests/test_tables_guide.py",
+    ("tables.md", "from wsl_extraction.data import datasets"):
+        "tests/test_tables_guide.py",
     ("victims.md", "import numpy as np"): "tests/victims/test_victims_guide.py",
-    ("victims.md", "victim = wsl.Function(lambda rows: module("):
-        "tests/victims/test_victims_guide.py",
+    ("victims.md", "import torch"): "tests/victims/test_victims_guide.py",
+    **{("served.md", start): "tests/victims/test_served_mlserver.py"
+       for start in ("import joblib", "{", "mlserver start .",
+                     "import wsl_extraction as wsl")},
 }
 # What a block takes as given.
 BEFORE = {

@@ -18,7 +18,7 @@ import pytest
 import urllib3
 from sklearn.datasets import load_iris
 
-import wsl_extraction
+from fixtures import guide
 from fixtures.source_tree import ROOT
 from wsl_extraction.data.convert import parts_of
 from wsl_extraction.errors import InputError
@@ -36,25 +36,18 @@ pytestmark = pytest.mark.skipif(
     not shutil.which(MLSERVER),
     reason=f"there is no mlserver at {MLSERVER}; make test-mlserver makes it")
 
-# Its own scikit-learn fits the model, and says what it answers.
-FIT = """
-import sys
-import joblib
+# Its own scikit-learn fits the model, as docs/guide/served.md has it, and says
+# what it answers.
+FIT = guide.block("served.md", "import joblib").text + """
 import numpy as np
-from sklearn.datasets import load_iris
-from sklearn.ensemble import GradientBoostingClassifier
-x, y = load_iris(return_X_y=True)
-model = GradientBoostingClassifier(n_estimators=10, random_state=0).fit(x, y)
-joblib.dump(model, sys.argv[1] + "/model.joblib")
-np.save(sys.argv[1] + "/scores.npy", model.predict_proba(x))
+np.save("scores.npy", model.predict_proba(x))
 """
+SETTINGS = json.loads(guide.block("served.md", "{").text)
 # `inputs` and `outputs` are what its metadata says.
-MODELS = {
-    "iris": {"inputs": [{"name": "x", "datatype": "FP64", "shape": [-1, 4]}],
-             "outputs": [{"name": "predict_proba", "datatype": "FP64",
-                          "shape": [-1, 3]}]},
-    "untold": {},
-}
+MODELS = {"iris": SETTINGS, "untold": {
+    "name": "untold", "implementation": SETTINGS["implementation"],
+    "parameters": {**SETTINGS["parameters"], "uri": "../iris/model.joblib",
+                   "version": "v1"}}}
 
 
 def free_ports(count):
@@ -71,24 +64,22 @@ def server(tmp_path_factory):
   folder = tmp_path_factory.mktemp("mlserver")
   environ = {name: value for name, value in os.environ.items()
              if name != "PYTHONPATH"}
-  subprocess.run([MLSERVER.parent / "python", "-c", FIT, folder], check=True,
-                 env=environ)
+  for name, settings in MODELS.items():
+    (folder / name).mkdir()
+    (folder / name / "model-settings.json").write_text(json.dumps(settings))
+  subprocess.run([MLSERVER.parent / "python", "-c", FIT], check=True,
+                 cwd=folder / "iris", env=environ)
   http, grpc, metrics = free_ports(3)
   (folder / "settings.json").write_text(json.dumps({
       "host": "127.0.0.1", "http_port": http, "grpc_port": grpc,
       "metrics_port": metrics, "parallel_workers": 0}))
-  for name, told in MODELS.items():
-    (folder / name).mkdir()
-    (folder / name / "model-settings.json").write_text(json.dumps({
-        "name": name, "implementation": "mlserver_sklearn.SKLearnModel",
-        "parameters": {"uri": str(folder / "model.joblib"), "version": "v1",
-                       "extra": {"predict_fn": "predict_proba"}}, **told}))
   with (folder / "log").open("w") as log, subprocess.Popen(
       [MLSERVER, "start", folder], stdout=log, stderr=log, cwd=folder,
       env=environ) as process:
     try:
       wait_until_ready(f"http://127.0.0.1:{http}", process, folder / "log")
-      yield f"http://127.0.0.1:{http}", np.load(folder / "scores.npy")
+      yield f"http://127.0.0.1:{http}", np.load(
+          folder / "iris" / "scores.npy")
     finally:
       process.terminate()
 
@@ -147,10 +138,12 @@ def test_what_it_refuses_is_one_line(server):
   assert "\n" not in str(refusal.value)
 
 
-def test_a_copy_is_made(server):
+def test_the_page_s_script_makes_a_copy(server, capsys):
   address, _ = server
-  copy = wsl_extraction.extract(
-      Served(url=f"{address}/v2/models/iris", protocol="kserve_v2"),
-      pool=X[::2], test=(X[1::2], Y[1::2]), budget=60)
-  assert copy.queries == 60
-  assert copy.fidelity is not None and copy.fidelity > 0.8
+  script = guide.block("served.md", "import wsl_extraction as wsl").text
+  assert "http://127.0.0.1:8080/v2/models/iris" in script
+  names = {}
+  exec(script.replace("http://127.0.0.1:8080", address), names)
+  assert names["copy"].queries == 60
+  assert names["copy"].fidelity > 0.8
+  assert "60 charged of a budget of 60" in capsys.readouterr().out
