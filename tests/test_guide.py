@@ -23,6 +23,8 @@ from fixtures.guide import Block
 from wsl_extraction import __main__ as overview
 from wsl_extraction import cli, reproduce
 from wsl_extraction.errors import InputError
+from wsl_extraction.experiment import Experiment
+from wsl_extraction.report.grids import grid
 
 # Page, how the block begins, and the file whose tests run it.
 ELSEWHERE = {
@@ -57,6 +59,7 @@ another.set_weights(keras_model.get_weights())
 PRINTED = {
     ("README.md", "attack     learning"), ("README.md", "gin/      "),
     ("functional.md", "attack          functional"),
+    ("own_model.md", "queries    100 charged"),
     ("served.md", "status     BUDGET_EXHAUSTED"),
 }
 # Programs of others: their words are not ours to check.
@@ -114,6 +117,15 @@ def test_gin_can_be_read(tmp_path):
 def check_gin(block: Block, folder: pathlib.Path) -> None:
   (folder / "block.gin").write_text(block.text)
   cli.configure([str(folder / "block.gin")], [])
+  if "grid.Grid." in block.text:
+    check_cells(cli.built(grid.Grid))
+
+
+def check_cells(plan: Any) -> None:
+  """Builds the experiments of a table."""
+  for cell in plan.cells:
+    cli.configure(cell.settings.files, cell.settings.bindings)
+    cli.built(Experiment)
 
 
 @pytest.mark.parametrize("block", of_kind("output"))
@@ -212,8 +224,7 @@ def _theorem() -> Any:
 
 def _table() -> Any:
   plan = reproduce._plan()
-  for cell in plan.cells:
-    cli.configure(cell.settings.files, cell.settings.bindings)
+  check_cells(plan)
   return plan
 
 

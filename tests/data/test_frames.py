@@ -53,7 +53,7 @@ def test_categories_of_pandas_may_be_numbers():
 
 
 @pytest.mark.parametrize(("test", "message"), [
-    (TEST[["pay", "job", "old"]], "the test rows have not its columns; give a "),
+    (TEST[["pay", "job", "old"]], "the test rows have not its columns; give"),
     (TEST.to_numpy(), "the test rows have not its columns"),
     ((TEST, [1, 2, 3]), "2 rows and labels of shape")])
 def test_test_rows_of_another_kind_are_refused(test, message):
@@ -62,7 +62,7 @@ def test_test_rows_of_another_kind_are_refused(test, message):
 
 
 def test_columns_of_a_frame_are_checked():
-  with pytest.raises(InputError, match="^pool: column 'pay' is empty in all 3"):
+  with pytest.raises(InputError, match=r"^pool: column 'pay' is empty in all 3"):
     parts_of(POOL.assign(pay=np.nan))
   with pytest.raises(InputError, match=r"^pool, column 'pay', row 1: inf"):
     parts_of(POOL.assign(pay=[1, np.inf, 2]))

@@ -34,8 +34,8 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   names = None if num_classes is None else tuple(map(str, range(num_classes)))
   if isinstance(pool, Parts):
     if test is not None or value_range is not None:
-      raise InputError("pool has the parts of a data set, with its test set and "
-                       "its range of values; leave test and value_range out")
+      raise InputError("pool has the parts of a data set, with its test set "
+                       "and its range; leave test and value_range out")
     return pool
   if _is_frame(pool):
     space, rows, test = _frames(pool, test)
@@ -82,8 +82,10 @@ def _frames(pool: Any, test: Any) -> tuple[Space, np.ndarray, Any]:
 
 
 def _pair(test: Any) -> tuple[Any, Any]:
-  return test if isinstance(test, (tuple, list)) and len(test) == 2 else (
-      test, None)
+  if isinstance(test, (tuple, list)) and len(test) == 2:
+    rows, labels = test
+    return rows, labels
+  return test, None
 
 
 def _array(where: str, rows: Any) -> np.ndarray:

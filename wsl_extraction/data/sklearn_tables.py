@@ -24,10 +24,11 @@ def read(name: str) -> Dataset:
     InputError: Its target is a quantity, as that of diabetes.
 
   References:
-    Fisher, 1936, The Use of Multiple Measurements in Taxonomic Problems
-      (iris). Forina et al., 1988, PARVUS (wine). Street, Wolberg and
-      Mangasarian, 1993, Nuclear Feature Extraction for Breast Tumor Diagnosis.
-      Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits.
+    Fisher. The Use of Multiple Measurements in Taxonomic Problems. 1936 (iris).
+    Forina et al. PARVUS. 1988 (wine).
+    Street, Wolberg, Mangasarian. Nuclear Feature Extraction for Breast Tumor
+      Diagnosis. 1993.
+    Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. 1998.
   """
   from sklearn import datasets
 
