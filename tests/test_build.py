@@ -25,8 +25,8 @@ DISTRIBUTIONS = {
 }
 # Imported only where the user installed them.
 OPTIONAL = frozenset({
-    "art", "cv2", "cykooz_resizer", "jax", "onnx", "onnxruntime", "simplejpeg",
-    "tensorboard", "tf2onnx", "torch", "torchvision",
+    "art", "cv2", "cykooz_resizer", "jax", "onnx", "onnxruntime", "tensorboard",
+    "tf2onnx", "torch", "torchvision",
 })
 # Not imported by name: a plug-in, and what Keras, TensorFlow's data sets and
 # pandas import.

@@ -21,7 +21,7 @@ from absl import flags
 
 from wsl_extraction import cli_hints, cli_sources
 from wsl_extraction.cli_gin import built, configure
-from wsl_extraction.cli_output import say, show, usage
+from wsl_extraction.cli_output import say, show, show_warnings, usage
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.outputs import BadAnswer, VictimFailed
 from wsl_extraction.report import stages
@@ -80,6 +80,7 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None],
   if isinstance(sys.stdout, io.TextIOWrapper):
     # In a locale without "±" the table is shown with "?" in its place.
     sys.stdout.reconfigure(errors="replace")
+  show_warnings()
   try:
     _run(main, define_flags, reads, instead)
     return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterable
 
 from absl import flags
 
-from wsl_extraction.errors import InputError
+from wsl_extraction.errors import DataWarning, InputError
+from wsl_extraction.report import notices
 
 
 def say(text: str) -> None:
@@ -31,6 +33,23 @@ def show(text: str) -> None:
     if not isinstance(error, BrokenPipeError):
       raise InputError("cannot write to the standard output: "
                        f"{error.strerror}; send it elsewhere") from error
+
+
+def show_warnings() -> None:
+  """From now on, warnings of this package are lines of its own.
+
+  Those of Pillow, of odd metadata in images, mean nothing here.
+  """
+  others = warnings.showwarning
+
+  def shown(message, category, *where, **more):
+    if issubclass(category, DataWarning):
+      notices.warn(str(message))
+    else:
+      others(message, category, *where, **more)
+
+  warnings.showwarning = shown
+  warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def usage(description: str, names: Iterable[str]) -> str:

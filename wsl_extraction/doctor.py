@@ -42,7 +42,7 @@ _OPTIONAL = (
     ("torch", "a backend; what the benchmarks compare with"),
     ("tensorflow-datasets", "data sets by name, such as cifar10"),
     ("tensorboard", "curves of a training"),
-    ("simplejpeg", "faster decoding of streamed images"),
+    ("simplejpeg", "damage in JPEG files"),
     ("cykooz-resizer", "faster decoding of streamed images"),
     ("onnx", "surrogates in other people's programs"),
     ("pyright", "types in `make lint`"),

@@ -1,6 +1,6 @@
 """The one exception that means: the user gave something that cannot work.
 
-And the one warning, of what works and is hardly meant.
+And the warnings, of what works and is hardly meant.
 """
 
 
@@ -15,3 +15,7 @@ class InputError(ValueError):
 
 class VictimWarning(UserWarning):
   """A victim that is most likely asked in the wrong way; goes on."""
+
+
+class DataWarning(UserWarning):
+  """Data that can be used and are hardly what was meant; goes on."""

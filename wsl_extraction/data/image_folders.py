@@ -13,18 +13,20 @@ from wsl_extraction.errors import InputError
 
 # What file managers and archivers leave behind without being asked.
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
-_TEST_FOLDERS = ("test", "val", "validation")
+_TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def read(path: str, image_size: int | None = None) -> Dataset:
   """Reads a folder that holds one folder of images for each class.
 
   Classes are numbered by the sorted names of their folders, images are sorted
-  by file name. A folder `train`, with `test` (else `val` or `validation`)
-  beside it, may come first. Files and folders whose name begins with a dot,
-  and Thumbs.db, desktop.ini and __MACOSX, are passed over, as are files beside
-  the class folders. Images become grey where all are grey and colour
-  otherwise, and are turned as their EXIF orientation says.
+  by file name. A folder `train`, with `test` (else `val`, `valid` or
+  `validation`) beside it, may come first; a `test` without class folders, as
+  competitions have, makes way for the next. Links are followed. Files and
+  folders whose name begins with a dot, and Thumbs.db, desktop.ini and __MACOSX,
+  are passed over, as are files beside the class folders. Images become grey
+  where all are grey and colour otherwise, and are turned as their EXIF
+  orientation says.
 
   Args:
     path: The folder.
@@ -76,7 +78,13 @@ def find_splits(root: pathlib.Path
   if "train" not in inside or not subfolders(inside["train"]):
     return root, None
   tests = [inside[name] for name in _TEST_FOLDERS if name in inside]
-  return inside["train"], tests[0] if tests else None
+  labelled = [folder for folder in tests if subfolders(folder)]
+  if tests and not labelled:
+    raise InputError(
+        f"{decode.printable(tests[0])} has no class folders; put its images"
+        " into class folders named as those of the training folder, or move it"
+        " away to have test images chosen among the training images")
+  return inside["train"], labelled[0] if labelled else None
 
 
 def _entries(folder: pathlib.Path) -> list[os.DirEntry]:
@@ -88,9 +96,24 @@ def _entries(folder: pathlib.Path) -> list[os.DirEntry]:
     raise InputError(
         f"cannot read folder {decode.printable(folder)}:"
         f" {decode.reason(error)}; check its name and permissions") from error
-  return [
+  entries = [
       entry for entry in entries
       if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
+  for entry in entries:
+    if entry.is_symlink():
+      _follow(entry)
+  return entries
+
+
+def _follow(entry: os.DirEntry) -> None:
+  """Refuses a link that leads nowhere, of which nobody knows what it was."""
+  try:
+    entry.stat()
+  except OSError as error:
+    raise InputError(
+        f"cannot read {decode.printable(entry.path)}, a link to"
+        f" {decode.printable(os.readlink(entry))}: {decode.reason(error)};"
+        " repair or remove it") from error
 
 
 def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -120,6 +143,10 @@ def _class_files(folder: pathlib.Path) -> list[pathlib.Path]:
           f"class folder {decode.printable(folder)} holds a folder,"
           f" {decode.printable(entry.name)}; put images directly into class"
           " folders, and splits into folders named train and test")
+    if not entry.is_file():  # reading a pipe would wait for ever
+      raise InputError(
+          f"{decode.printable(entry.path)} is no file, but a pipe, a socket or"
+          " a device; remove it")
   if not entries:
     raise InputError(
         f"class folder {decode.printable(folder)} holds no images; add some or"

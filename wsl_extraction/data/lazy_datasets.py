@@ -83,10 +83,6 @@ def _folder(root: pathlib.Path) -> tuple[list[str], list[Folder]]:
   listed = [(train, image_folders.list_files(train, names))]
   if test is not None:
     listed.append((test, image_folders.list_files(test, names)))
-    if not listed[1][1]:
-      raise InputError(
-          f"{decode.printable(test)} has no class folders; put its images into"
-          " class folders named as those of the training folder")
   for split, files in listed:
     _check_complete(split, {names[label] for _, label in files})
   return names, [Folder(split, files) for split, files in listed]

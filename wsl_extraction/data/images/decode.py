@@ -7,16 +7,19 @@ import math
 import os
 import pathlib
 import typing
+import warnings
 
 import numpy as np
 
 from wsl_extraction.data.images import jpeg
-from wsl_extraction.errors import InputError
+from wsl_extraction.errors import DataWarning, InputError
 
 if typing.TYPE_CHECKING:
   from PIL import Image
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Numbers of `PIL.Image.Transpose` by EXIF orientations (EXIF 2.3, 4.6.4).
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _GREY_MODES = ("1", "L", "LA", "La", "I")
 
 
@@ -26,7 +29,8 @@ def decode(file: bytes | os.PathLike, channels: int, image_size: int | None,
 
   Palettes and CMYK become RGB; colour becomes grey where `channels` is 1 and
   grey becomes colour where it is 3; transparent parts are laid on white; of 16
-  bits the upper 8 are kept; of several frames, the first.
+  bits the upper 8 are kept; of several frames, the first. Colour profiles are
+  not applied, as torchvision and tensorflow-datasets do not.
 
   Args:
     file: The bytes of an image file, or its path.
@@ -43,11 +47,11 @@ def decode(file: bytes | os.PathLike, channels: int, image_size: int | None,
     InputError: It is no image, is damaged, cannot be read, or holds values
       that are not grey levels or colours.
   """
-  from PIL import ImageOps
+  from PIL import Image
 
   def whole(image: Image.Image) -> np.ndarray:
-    if upright:
-      image = ImageOps.exif_transpose(image)
+    if upright and (method := _TURNS.get(orientation(image))) is not None:
+      image = image.transpose(Image.Transpose(method))
     image = _converted(image, channels, where)
     if image_size is not None:
       image = resize(image, image_size, crop)
@@ -61,7 +65,8 @@ def check_whole(file: bytes, where: str) -> None:
   """Refuses an image whose end or middle is damaged, as far as one can see.
 
   Decoders give half an image in silence: Pillow of a JPEG file, and of a PNG
-  file whose checksums it does not compare. Other formats have no checksums.
+  file whose checksums it does not compare. Other formats have no checksums. A
+  JPEG file that may be damaged, and may be whole, is warned of.
 
   Args:
     file: The encoded image.
@@ -73,7 +78,10 @@ def check_whole(file: bytes, where: str) -> None:
   if file.startswith(b"\x89PNG"):
     opened(file, where, lambda image: image.verify())
   remark = jpeg.fault(file)
-  if remark:
+  if remark and jpeg.is_doubtful(remark):
+    warnings.warn(f"{where} may be damaged: {printable(remark)}; look at it",
+                  DataWarning, stacklevel=2)
+  elif remark:
     raise InputError(f"cannot read {where}: {printable(remark)}; repair or "
                      "remove it")
 
@@ -87,17 +95,30 @@ def survey(path: pathlib.Path, where: str) -> tuple[int, tuple[int, int]]:
   Raises:
     InputError: It is no image or cannot be read.
   """
-  from PIL import ExifTags
-
   def head(image: Image.Image) -> tuple[int, tuple[int, int]]:
     grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
     width, height = image.size
-    # Orientations 5 to 8 lie on their side (EXIF 2.3, section 4.6.4).
-    if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+    if lies_on_its_side(orientation(image)):
       width, height = height, width
     return 1 if grey else 3, (height, width)
 
   return opened(path, where, head)
+
+
+def orientation(image: Image.Image) -> int:
+  """The EXIF orientation, 1 to 8; 1, upright, of what is none."""
+  from PIL import ExifTags
+
+  try:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+  except Exception:  # of damaged metadata, Pillow raises of any kind
+    return 1
+  return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def lies_on_its_side(value: int) -> bool:
+  """True of the orientations 5 to 8 (EXIF 2.3, section 4.6.4)."""
+  return value >= 5
 
 
 def resize(image: Image.Image, image_size: int, crop: bool) -> Image.Image:

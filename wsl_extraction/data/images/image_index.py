@@ -123,12 +123,8 @@ def _fill(facts: dict[str, np.ndarray], row: int, image: bytes, label: int,
 def _head(image: Image.Image,
           upright: bool) -> tuple[tuple[int, int], bool]:
   """Returns (height, width), and whether the image has to be turned."""
-  from PIL import ExifTags
-
   width, height = image.size
-  orientation = 1
-  if upright:
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  # Orientations 5 to 8 lie on their side (EXIF 2.3, section 4.6.4).
-  size = (width, height) if orientation >= 5 else (height, width)
+  orientation = decode.orientation(image) if upright else 1
+  is_turned = decode.lies_on_its_side(orientation)
+  size = (width, height) if is_turned else (height, width)
   return size, orientation != 1

@@ -26,11 +26,18 @@ _FRAMES = (0xC0, 0xC1, 0xC2)
 _own = threading.local()
 
 # Remarks of libjpeg (its jerror.h) behind which the pixels are not the image's.
-# Superfluous bytes before the end of the image do no harm; of a missing end
-# Pillow says what it is worth.
+# Of a missing end Pillow says what it is worth.
 _FAULTS = re.compile(
     "premature end of data|bad (Huffman|arithmetic) code|instead of RST|"
     "Inconsistent progression|extraneous bytes before marker 0x(?!d9)")
+# Padding, notes of a camera, or what is left of a broken image: public data
+# sets have such files, most of them whole.
+_DOUBT = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
+
+
+def is_doubtful(remark: str) -> bool:
+  """True of a remark on an image that may well be whole."""
+  return bool(_DOUBT.search(remark))
 
 
 def fault(file: bytes) -> str | None:
@@ -57,6 +64,11 @@ def fault(file: bytes) -> str | None:
                            min_height=1, min_width=1, min_factor=8)
   except ValueError as error:
     remark = str(error)
+    doubt = _DOUBT.search(remark)
+    if doubt:
+      end = file.rfind(_END_OF_IMAGE)
+      # One value repeated is padding.
+      return remark if len(set(file[end - int(doubt[1]):end])) > 1 else None
     return remark if _FAULTS.search(remark) else None
   return None
 
