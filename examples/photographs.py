@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_image
 
-from wsl_extraction.runtime import devices
+from wsl_extraction.runtime import backend
 
 if TYPE_CHECKING:
   import keras
@@ -92,7 +92,7 @@ def main() -> None:
   for path in (FOLDER, MODEL):
     if path.exists():
       sys.exit(f"error: {path} is there already; remove or rename it")
-  devices.start_backend()
+  backend.start_backend()
   save(pieces(120, seed=0), FOLDER)
   classifier(pieces(120, seed=1)).save(MODEL)
   print(f"{FOLDER}: {len(PLACES)} classes of 120; {MODEL}: written")

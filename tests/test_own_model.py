@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import gin
 import keras
 import numpy as np
 import pytest
 
-from fixtures import gin_files, photographs
+from fixtures import commands, gin_files, guide, photographs
 from fixtures.gin_files import OWN, ROOT, at_root  # noqa: F401
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError, VictimWarning
@@ -69,3 +72,43 @@ def test_readmes_lines_are_those_of_the_file():
   assert block in (ROOT / OWN).read_text(encoding="utf-8")
   cli.configure([OWN], [])
   assert gin.query_parameter("keras_file.KerasFile.value_range") == (0, 1)
+
+
+def page_commands(start, *more):
+  """The command of a block of docs/guide/own_model.md, with more flags."""
+  ((program, *words),) = guide.commands_of(
+      guide.block("own_model.md", start).text)
+  python = ["-m", "wsl_extraction"] if program == "wsl-extraction" else []
+  return [sys.executable, *python, *words, *more]
+
+
+@pytest.mark.slow
+def test_the_page_copies_a_model_and_answers(tmp_path):
+  """The commands of the page; of the table one row, of two short runs."""
+  for name in ("examples", "gin"):
+    (tmp_path / name).symlink_to(ROOT / name)
+  environ = commands.environment(tmp_path, KERAS_BACKEND="tensorflow",
+                                 PYTHONWARNINGS="")
+  said = ""
+  for words in (
+      page_commands("python examples/photographs.py"),
+      page_commands("wsl-extraction train gin/own_model.gin"),
+      page_commands(
+          "python -m wsl_extraction.reproduce", "--run_bindings=STEPS = 30",
+          "--gin_bindings=Grid.methods = {'scores': 'STEPS = 30'}",
+          "--gin_bindings=Grid.comparisons = ()",
+          "--gin_bindings=Grid.budgets = (100,)",
+          "--gin_bindings=Grid.fidelity_goal = 20",
+          "--gin_bindings=Grid.seeds = (0, 1)")):
+    done = commands.run(words, tmp_path, environ)
+    assert done.status == 0, done.stderr
+    said += done.stdout
+  assert "my_images: 5 classes of 120; my_model.keras: written" in said
+  assert "100 charged of a budget of 100" in said
+  oracle, copy = (
+      float(re.findall(rf"{row} +(?:[\d.]+% +)*([\d.]+)%", said)[0])
+      for row in ("oracle", "surrogate"))
+  assert oracle > 80 and copy > 80
+  assert re.search(r"2 of 2 runs.*\n\nThe model is copied to a top-1 fidelity "
+                   r"of 20% .* under scores: (not )?within 100 queries\.\n",
+                   said)
