@@ -15,6 +15,7 @@ import numpy as np
 
 from wsl_extraction import checks
 from wsl_extraction.attacks.attack import Attack
+from wsl_extraction.attacks.data_sheet import Queries
 from wsl_extraction.attacks.defaults import default_attack
 from wsl_extraction.attacks.extraction import Extraction
 from wsl_extraction.attacks.knowledge import Knowledge
@@ -253,6 +254,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
       defences="; ".join(map(str, options.all_defences)), dtype=options.dtype,
       charges=_charges(oracle.ledger, parts.space.features), seed=seed,
       provenance={**devices.describe(), **(provenance or {}),
+                  "repeats": None if attack.queries is Queries.SYNTHETIC
+                  else parts.repeats,
                   "victim": victim.fingerprint,
                   "licence": victim.licence or None}, evaluation=evaluation,
       asked=asked)

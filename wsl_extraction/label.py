@@ -87,9 +87,12 @@ def main() -> None:
     missing = len(store.missing(parts.pool.keys))
     again = (f", {store.resent} of them rows sent again" if store.resent
              else "")
+    repeated = parts.repeats["in_pool"]
+    distinct = (f" ({len(parts.pool) - repeated} of them distinct)"
+                if repeated else "")
     cli.show(
-        f"{len(parts.pool) - missing} of {len(parts.pool)} examples answered "
-        f"at the reveal '{settings.reveal}', {store.spent} queries "
+        f"{len(parts.pool) - missing} of {len(parts.pool)} examples{distinct} "
+        f"answered at the reveal '{settings.reveal}', {store.spent} queries "
         f"charged{again}\n{path}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -127,6 +128,19 @@ class Parts:
   def num_classes(self) -> int | None:
     """The number of classes, c; None where it is not known."""
     return None if self.class_names is None else len(self.class_names)
+
+  @functools.cached_property
+  def repeats(self) -> dict[str, int]:
+    """Equal rows: "in_pool", rows of the pool that are equal to one before.
+
+    And "test_in_pool": rows of the test set that the pool holds too, by which
+    a surrogate is measured on what it may have learned by heart. Beside them
+    the sizes of both.
+    """
+    pool = set(self.pool.keys)
+    return {"pool": len(self.pool), "in_pool": len(self.pool) - len(pool),
+            "test": len(self.test),
+            "test_in_pool": sum(key in pool for key in self.test.keys)}
 
 
 def _stratified_order(labels: np.ndarray,

@@ -70,6 +70,7 @@ def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     charged = ", ".join(f"{count} {name}" for name, count in meters.items())
     lines.append(("charged", f"{charged}; as much as {result['equal_cost']} "
                   "rows"))
+  lines += _repeated(result.get("repeats"))
   lines += [(name.replace("_", " "), figure["text"])
             for name, figure in (result.get("figures") or {}).items()
             if figure["text"]]
@@ -84,6 +85,9 @@ def _queries(result: Mapping[str, Any]) -> str:
   budget = result.get("budget")
   text = f"{_said(result.get('queries'))} charged" + (
       ", no limit" if budget is None else f" of a budget of {budget}")
+  if isinstance(budget, int) and result["queries"] < budget and (
+      result.get("repeats") or {}).get("in_pool"):
+    text += ", as equal examples are charged once"
   if result.get("sent_again"):
     text += f", {result['sent_again']} of them rows sent again"
   measured = result.get("measured")
@@ -92,6 +96,19 @@ def _queries(result: Mapping[str, Any]) -> str:
     if result.get("measured_anew", measured) < measured:
       text += f", of which {result['measured_anew']:,} were asked now"
   return text
+
+
+def _repeated(repeats: Mapping[str, int] | None) -> list[tuple[str, str]]:
+  lines = []
+  if repeats and repeats["in_pool"]:
+    distinct = repeats["pool"] - repeats["in_pool"]
+    lines.append(("pool", f"{distinct:,} of {repeats['pool']:,} examples are "
+                  "distinct"))
+  if repeats and repeats["test_in_pool"]:
+    lines.append(("test set", f"{repeats['test_in_pool']:,} of "
+                  f"{repeats['test']:,} examples are in the pool too, and may "
+                  "be learned by heart"))
+  return lines
 
 
 def _proved(proof: Mapping[str, float] | None) -> list[tuple[str, str]]:

@@ -114,4 +114,5 @@ def test_modes_become_colours(mode):
   grey = Image.fromarray(pixels(1, channels=1)[0, ..., 0] // 255 * 255)
   image = grey.convert("RGB").convert(mode)
   kind = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
-  np.testing.assert_array_equal(read(encode(image, kind)), np.asarray(grey.convert("RGB")))
+  np.testing.assert_array_equal(
+      read(encode(image, kind)), np.asarray(grey.convert("RGB")))
