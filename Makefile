@@ -32,6 +32,7 @@ test-jax: .venv/installed  ## the tests of networks and objectives, on jax
 test-torch: .venv/installed  ## the same on torch, installed if it is missing
 	$(BIN) -c 'import torch' 2>/dev/null || $(PIP) install '$(TORCH)'
 	KERAS_BACKEND=torch $(BIN) -m pytest $(BACKEND_TESTS)
+	$(BIN) -m pytest -n 0 tests/victims/test_victims_guide.py
 
 test-mlserver: .venv/installed .venv-mlserver/installed  ## ask a real mlserver
 	$(BIN) -m pytest -n 0 tests/victims/test_served_mlserver.py

@@ -24,7 +24,7 @@ _STEPS = 10
 _SCHEDULE = 1_048_576
 _PAPER = ("87.98", "88.79")
 _COMMAND = """\
-```
+```sh
 KERAS_BACKEND=jax python -m wsl_extraction.train \\
     --gin_file=gin/cifar10/mixmatch.gin --workdir=runs/cifar10/mixmatch \\
     --data_dir=DATA

@@ -1,4 +1,4 @@
-"""Every block of README.md and docs/guide is run, or read and checked.
+"""Every block of README.md and docs is run, or read and checked.
 
 Python runs, page by page; of shell commands the flags are parsed, and what
 their gin files and bindings describe is constructed; gin blocks are read. So
@@ -8,26 +8,22 @@ block as a whole, `PRINTED` the output that is shown.
 
 from __future__ import annotations
 
-import importlib
 import pathlib
 import re
-import sys
 from typing import Any
 
 import pytest
-from absl import flags
 
-from fixtures import guide
+from fixtures import guide, guide_commands
 from fixtures.gin_files import ROOT, at_root  # noqa: F401
 from fixtures.guide import Block
-from wsl_extraction import __main__ as overview
-from wsl_extraction import cli, reproduce
+from wsl_extraction import cli
 from wsl_extraction.errors import InputError
-from wsl_extraction.experiment import Experiment
 from wsl_extraction.report.grids import grid
 
 # Page, how the block begins, and the file whose tests run it.
 ELSEWHERE = {
+    ("CONTRIBUTING.md", '"""Extraction of a linear'): "tests/test_example.py",
     ("README.md", "import wsl_extraction as wsl"): "tests/test_python.py",
     ("README.md", "victim = wsl.KerasFile("): "tests/test_python.py",
     ("README.md", "# Yours: the model"): "tests/test_own_model.py",
@@ -62,8 +58,6 @@ PRINTED = {
     ("own_model.md", "queries    100 charged"),
     ("served.md", "status     BUDGET_EXHAUSTED"),
 }
-# Programs of others: their words are not ours to check.
-FOREIGN = ("gcloud",)
 
 
 def elsewhere(block: Block) -> str | None:
@@ -118,14 +112,7 @@ def check_gin(block: Block, folder: pathlib.Path) -> None:
   (folder / "block.gin").write_text(block.text)
   cli.configure([str(folder / "block.gin")], [])
   if "grid.Grid." in block.text:
-    check_cells(cli.built(grid.Grid))
-
-
-def check_cells(plan: Any) -> None:
-  """Builds the experiments of a table."""
-  for cell in plan.cells:
-    cli.configure(cell.settings.files, cell.settings.bindings)
-    cli.built(Experiment)
+    guide_commands.check_cells(cli.built(grid.Grid))
 
 
 @pytest.mark.parametrize("block", of_kind("output"))
@@ -158,79 +145,7 @@ def check_commands(block: Block, monkeypatch: Any) -> None:
   words = guide.commands_of(block.text)
   assert words, f"{block} holds no command"
   for one in words:
-    check(one, monkeypatch)
-
-
-def check(words: list[str], monkeypatch) -> None:
-  """Refuses a command that a reader could not give."""
-  program, *arguments = words
-  if program == "wsl-extraction":
-    assert arguments[0] in overview.COMMANDS
-    check_command(*arguments, monkeypatch=monkeypatch)
-  elif words[:2] == ["python", "-m"]:
-    package, _, name = words[2].partition(".")
-    assert package == "wsl_extraction" and (not name or (
-        name in overview.COMMANDS)), words
-    if name:
-      check_command(name, *words[3:], monkeypatch=monkeypatch)
-  elif program == "python":
-    source = (ROOT / arguments[0]).read_text(encoding="utf-8")
-    for flag in arguments[1:]:
-      name = flag.removeprefix("--").partition("=")[0]
-      assert f'"{name}"' in source or f'"--{name}"' in source or (
-          name == "gin_file"), flag
-  elif program == "make":
-    targets = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in arguments:
-      assert re.search(rf"^{re.escape(target)}:", targets, re.MULTILINE)
-  else:
-    assert program in FOREIGN, f"nothing checks the command {program}"
-
-
-def check_command(name: str, *arguments: str, monkeypatch) -> None:
-  """Parses the flags of one of our commands; builds what its files describe."""
-  module = importlib.import_module(f"wsl_extraction.{name}")
-  shown = any(word.endswith("=...") for word in arguments)
-  complete = [word for word in arguments if not word.endswith("=...")]
-  before = set(flags.FLAGS)
-  built: list[Any] = []
-
-  def described() -> None:
-    if cli.FLAGS.gin_file:
-      cli.check_files()
-      built.append(DESCRIBED.get(name, cli.experiment)())
-
-  monkeypatch.setattr(module, "main", described)
-  monkeypatch.setattr(sys, "argv", [name, *complete])
-  try:
-    assert module.launch() == 0, " ".join(arguments)
-    assert shown or built or name in ("doctor", "evaluate"), (
-        f"{name} names no gin file")
-  finally:
-    for flag in set(flags.FLAGS) - before:
-      delattr(flags.FLAGS, flag)
-    cli.FLAGS.unparse_flags()
-    for flag in before:
-      cli.FLAGS[flag].unparse()
-    cli.FLAGS.mark_as_parsed()
-
-
-def _theorem() -> Any:
-  from wsl_extraction.theorems.theorem import Hardness
-
-  cli.configure(cli.FLAGS.gin_file, cli.FLAGS.gin_bindings)
-  return cli.built(Hardness).theorem
-
-
-def _table() -> Any:
-  plan = reproduce._plan()
-  check_cells(plan)
-  return plan
-
-
-# What a command's gin files describe; of those that are not here, an
-# experiment.
-DESCRIBED = {"hardness": _theorem, "reproduce": _table}
+    guide_commands.check(one, monkeypatch)
 
 
 @pytest.mark.parametrize("fence, text", [
