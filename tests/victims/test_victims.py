@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 
+from wsl_extraction.data import datasets
 from wsl_extraction.data.examples import Examples, image_dataset
 from wsl_extraction.data.split import Split
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks import dense
 from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimMismatch
@@ -98,6 +100,21 @@ def test_another_recipe_is_another_victim(change, parts):
 def test_another_private_part_is_another_victim(dataset, parts):
   other = Split(private=80, pool=20, test=20, seed=1)(dataset)
   assert key(trained(), parts) != key(trained(), other)
+
+
+def test_a_perceptron_of_a_table_is_found_again():
+  """Its initializers share a generator of seeds, which Keras numbers."""
+  table = Split(private=100, pool=20, test=20)(datasets.load("iris"))
+  victim = trained(
+      network=functools.partial(dense.mlp, hidden=(4,)), augment=None)
+
+  def described(parts):
+    return victim._key(victim.recipe.make_network(
+        parts.space, 3, victim.seed, parts.private.rows), parts)
+
+  other = dataclasses.replace(
+      table, private=table.private.take(np.arange(99)))
+  assert described(table) == described(table) != described(other)
 
 
 def test_a_victim_needs_private_examples(tmp_path, dataset):

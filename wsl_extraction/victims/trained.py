@@ -96,9 +96,21 @@ class Trained(VictimSource):
     return student.network
 
 
+def _unnumbered(config: Any) -> Any:
+  """A configuration without the running numbers of generators of seeds."""
+  if isinstance(config, list | tuple):
+    return [_unnumbered(one) for one in config]
+  if not isinstance(config, dict):
+    return config
+  is_generator = config.get("class_name") == "SeedGenerator"
+  return {name: {"seed": value.get("seed")} if is_generator
+          and name == "config" else _unnumbered(value)
+          for name, value in config.items()}
+
+
 def _description(part: Any) -> str:
   """The configuration of a layer or optimizer, without its running number."""
-  config = part.get_config()
+  config = _unnumbered(part.get_config())
   config.pop("name", None)
   # See `optimizers.decaying_kernels`.
   limits = getattr(part, "decays", "")
