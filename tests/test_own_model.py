@@ -67,8 +67,7 @@ def test_lines_that_do_not_fit_are_named(folder, tmp_path, monkeypatch,
 
 
 def test_readmes_lines_are_those_of_the_file():
-  readme = (ROOT / "README.md").read_text(encoding="utf-8")
-  block = readme.split("with these lines changed:\n\n```\n")[1].split("```")[0]
+  block = guide.block("README.md", "# Yours: the model").text
   assert block in (ROOT / OWN).read_text(encoding="utf-8")
   cli.configure([OWN], [])
   assert gin.query_parameter("keras_file.KerasFile.value_range") == (0, 1)
