@@ -52,6 +52,28 @@ def test_categories_of_pandas_may_be_numbers():
   assert space.columns[2] == Categorical("old", (4, 30))
 
 
+ROWS = np.array([[1.0, 2.0], [np.nan, 3.0]])
+FIRST = ROWS[:1]
+
+
+@pytest.mark.parametrize(("pool", "test", "missing"), [
+    (ROWS, None, True), (FIRST, ROWS, True), (FIRST, (ROWS, [0, 1]), True),
+    (FIRST, FIRST, False), (FIRST.astype(int), None, False)])
+def test_arrays_may_have_missing_values(pool, test, missing):
+  space = parts_of(pool, test).space
+  assert space.shape == (2,) and frames.column_names(space) is None
+  assert (isinstance(space, Table) and space.missing) == missing
+  np.testing.assert_array_equal(space.checked(pool), pool)
+
+
+@pytest.mark.parametrize(("pool", "test", "message"), [
+    (ROWS * [1, np.inf], None, "^pool holds inf in row 0, feature 1; give"),
+    (ROWS, (ROWS * [-np.inf, 1], [0, 1]), "^test holds -inf in row 0, feature ")])
+def test_infinity_costs_no_query(pool, test, message):
+  with pytest.raises(InputError, match=message):
+    parts_of(pool, test)
+
+
 @pytest.mark.parametrize(("test", "message"), [
     (TEST[["pay", "job", "old"]], "the test rows have not its columns; give"),
     (TEST.to_numpy(), "the test rows have not its columns"),
@@ -62,7 +84,7 @@ def test_test_rows_of_another_kind_are_refused(test, message):
 
 
 def test_columns_of_a_frame_are_checked():
-  with pytest.raises(InputError, match=r"^pool: column 'pay' is empty in all 3"):
+  with pytest.raises(InputError, match=r"^pool: column 'pay' is empty in all"):
     parts_of(POOL.assign(pay=np.nan))
   with pytest.raises(InputError, match=r"^pool, column 'pay', row 1: inf"):
     parts_of(POOL.assign(pay=[1, np.inf, 2]))

@@ -149,3 +149,9 @@ def test_classes_in_another_order_are_refused(parts):
   named = dataclasses.replace(parts, class_names=("9", "10"))
   with pytest.raises(InputError, match="in the order 10, 9, the data in 9, 10"):
     Sklearn(model).load(named, Runtime())
+
+
+def test_what_has_no_range_cannot_be_brought_into_another(parts):
+  model = boosting().fit(parts.private.rows, parts.private.known_labels)
+  with pytest.raises(InputError, match=r"^value_range is \(0, 1\); give None"):
+    Sklearn(model, value_range=(0, 1)).load(parts, Runtime())

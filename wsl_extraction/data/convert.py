@@ -12,6 +12,7 @@ from wsl_extraction.data.examples import Dataset, Examples
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
+from wsl_extraction.oracle.tables import Continuous, Table
 
 
 def parts_of(pool: Any, test: Any = None, value_range: Any = None,
@@ -50,6 +51,8 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
     space = _space(rows, value_range)
   if test is not None:
     held_out = _test(test, space)
+  if isinstance(space, Vectors) and not isinstance(pool, (str, Dataset)):
+    space = _with_missing(space, examples, held_out)
   empty = np.zeros((0, *space.shape), np.uint8)
   return Parts(Examples(empty), examples.unlabeled(),
                held_out or Examples(empty), 0, space, names)
@@ -108,6 +111,29 @@ def _space(rows: np.ndarray, value_range: Any) -> Space:
   if value_range is None:
     return Vectors(int(rows.shape[1]))
   return Vectors(int(rows.shape[1]), *_checked_range(value_range))
+
+
+def _with_missing(space: Vectors, pool: Examples, test: Examples | None
+                  ) -> Space:
+  """A space that allows NaN where pool or test rows hold any.
+
+  Raises:
+    InputError: They hold infinity.
+  """
+  missing = False
+  for where, part in (("pool", pool), ("test", test)):
+    rows = np.asarray([] if part is None else part.rows)
+    if rows.dtype.kind != "f" or not rows.size:
+      continue
+    for row, feature in np.argwhere(np.isinf(rows))[:1]:
+      raise InputError(f"{where} holds {rows[row, feature]} in row {row}, "
+                       f"feature {feature}; give finite numbers, or NaN where "
+                       "one is missing")
+    missing |= bool(np.isnan(rows).any())
+  if not missing:
+    return space
+  return Table((Continuous("", float(space.low), float(space.high)),)
+               * space.size, missing=True)
 
 
 def _range(images: np.ndarray, value_range: Any) -> tuple[float, float]:

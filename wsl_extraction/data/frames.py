@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def column_names(space: Space) -> tuple[str, ...] | None:
   """The names of the features, where they have any."""
-  return getattr(space, "names", None)
+  names = getattr(space, "names", None)
+  return names if names is not None and all(names) else None
 
 
 def frame(space: Space, rows: np.ndarray,

@@ -115,6 +115,6 @@ def _refuse(space: Space, bad: np.ndarray, text: str) -> None:
                  for one in getattr(space, "columns", ())]
   bad = bad & ~np.array(categorical) if categorical else bad
   for place in np.flatnonzero(bad)[:1]:
-    names = getattr(space, "names", None)
-    name = f"feature {place}" if names is None else f"column {names[place]!r}"
+    name = (getattr(space, "names", None) or {place: ""})[place]
+    name = f"column {name!r}" if name else f"feature {place}"
     raise InputError(f"{name} of the pool {text}")

@@ -32,7 +32,14 @@ def check_range(where: str, value: Any) -> None:
 
 def rescaled(answer: Answer, space: Space,
              value_range: tuple[float, float] | None) -> Answer:
-  """A function of rows in the range of the space, from one of another range."""
+  """A function of rows in the range of the space, from one of another range.
+
+  Raises:
+    InputError: The space has no range to convert from.
+  """
+  if value_range is not None and not space.has_range:
+    checks.refuse("value_range", value_range, "None, as the features of these "
+                  "rows have no common range to convert from")
   low, high = space.value_range
   new_low, new_high = value_range or (low, high)
   if (low, high) == (new_low, new_high):
