@@ -21,8 +21,8 @@ def references(lines: list[str]) -> list[list[str]]:
   entries: list[list[str]] = []
   indent = _indent(lines[0])
   for line in lines:
-    if not entries or _indent(line) == indent and re.search(
-        r"(\.|\)|https?://\S+)$", entries[-1][-1]):
+    if not entries or (_indent(line) == indent and re.search(
+        r"(\.|\)|https?://\S+)$", entries[-1][-1])):
       entries.append([])
     entries[-1].append(line.strip())
   return entries

@@ -86,8 +86,8 @@ def test_each_reference_can_be_looked_up(path):
       r"^( *)References:\n((?:\1 +\S.*\n)+)",
       path.read_text(encoding="utf-8").replace('"""\n', "\n"), re.MULTILINE):
     for entry in docstrings.references(section[1].splitlines()):
-      assert re.search(r"\b(18|19|20)\d\d\b|https?://|RFC \d+", " ".join(entry)), (
-          entry)
+      assert re.search(r"\b(18|19|20)\d\d\b|https?://|RFC \d+",
+                       " ".join(entry)), entry
 
 
 def test_the_extra_has_what_sphinx_needs():

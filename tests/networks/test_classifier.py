@@ -11,6 +11,7 @@ from keras import layers, ops
 from fixtures import students
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.classifier import check_classifier, check_logits
+from wsl_extraction.networks.resnet_v2 import resnet_v2
 from wsl_extraction.objectives.distillation import Distillation, LogitMatching
 from wsl_extraction.oracle.spaces import Images
 from wsl_extraction.training.recipe import Recipe
@@ -90,10 +91,10 @@ def test_no_objective_trains_through_a_softmax(objective):
     (lambda **_: None, r"^Recipe\.network returned NoneType; return a keras"),
     (lambda **_: layers.Dense(3), "returned Dense; return a"),
     (lambda **_: keras.Sequential([layers.Dense(3)]), "one input and one outp"),
-    (lambda num_classes, **_: students.resnet_v2(
+    (lambda num_classes, **_: resnet_v2(
         (8, 8, 1), num_classes + 1, depth=8, width=4),
      r"gives outputs of shape \(None, 4\), not \(None, 3\); build it by"),
-    (lambda num_classes, **_: students.resnet_v2(
+    (lambda num_classes, **_: resnet_v2(
         (9, 9, 1), num_classes, depth=8, width=4),
      r"takes inputs of shape \(None, 9, 9, 1\), not \(None, 8, 8, 1\)"),
     (lambda **_: network(layers.Reshape((3, 1))),

@@ -26,7 +26,7 @@ def fixture_found(request, tmp_path_factory):
           **os.environ, "KERAS_BACKEND": request.param,
           "PYTHONPATH": str(ROOT),
           "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-          # Ten trainings, of which some are the same to jax's compiler.
+          # Six trainings, of which some are the same to jax's compiler.
           "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
           "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0.1"})
   return np.load(folder / "found.npz")

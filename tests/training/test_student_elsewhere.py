@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -56,12 +58,17 @@ def several_devices(request, tmp_path_factory):
       XLA_FLAGS="--xla_force_host_platform_device_count=4")
 
 
+@functools.cache
+def one_device(name):
+  """The fit of an objective in this process."""
+  made = students.plain_student(name)
+  return students.outcome(made, students.plain_fit(made))
+
+
 @pytest.mark.parametrize("name", students.OBJECTIVES)
 def test_one_device_and_several_give_the_same(name, several_devices):
   """Two logical CPUs on tensorflow, four on jax: same loss, terms, weights."""
-  made = students.plain_student(name)
-  one = students.outcome(made, students.plain_fit(made))
-  for figure, value in one.items():
+  for figure, value in one_device(name).items():
     np.testing.assert_allclose(
         several_devices[f"{name} {figure}"], value, rtol=2e-5, atol=1e-6,
         err_msg=figure)
