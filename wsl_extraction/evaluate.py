@@ -112,7 +112,7 @@ def _export(surrogate: Any, rows: Any) -> dict[str, Any]:
 
 def _attacked(surrogate: str) -> dict[str, str]:
   """The victim of the run that made the surrogate, if it is known."""
-  from wsl_extraction.report import run_folder
+  from wsl_extraction.report import damage, run_folder
 
   if not flags.FLAGS.workdir:
     return {}
@@ -120,7 +120,8 @@ def _attacked(surrogate: str) -> dict[str, str]:
   result = run.read_json("result.json")
   if not result or files.expanded(surrogate) != run.surrogate:
     return {}
-  return {"attacked": result["victim"]}
+  with damage.reading(run.result):
+    return {"attacked": result["victim"]}
 
 
 def _precision(folder: pathlib.Path) -> list[str]:

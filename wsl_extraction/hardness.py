@@ -53,11 +53,12 @@ def main() -> None:
 
 def _measured(theorem: Theorem, run: RunFolder) -> Rows:
   """Runs the parts that are missing; gives the rows of all."""
-  from wsl_extraction.report import progress
+  from wsl_extraction.report import damage, progress
 
   parts = theorem.parts()
   done: dict[str, Any] = (run.read_json("result.json") or {}).get("parts", {})
-  missing = [name for name in parts if name not in done]
+  with damage.reading(run.result):
+    missing = [name for name in parts if name not in done]
   if missing:
     with progress.Meter("parts", len(parts), "parts",
                         done=len(parts) - len(missing)) as meter:
@@ -67,10 +68,11 @@ def _measured(theorem: Theorem, run: RunFolder) -> Rows:
         meter.update(sum(part in done for part in parts))
   rows: dict[str, list[Mapping[str, Any]]] = {}
   # As they were written, so that a resumed run prints the same.
-  done = (run.read_json("result.json") or {})["parts"]
-  for part in parts:
-    for table, measured in done[part].items():
-      rows.setdefault(table, []).extend(measured)
+  with damage.reading(run.result):
+    done = (run.read_json("result.json") or {})["parts"]
+    for part in parts:
+      for table, measured in done[part].items():
+        rows.setdefault(table, []).extend(measured)
   return rows
 
 

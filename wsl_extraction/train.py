@@ -33,7 +33,6 @@ import wsl_extraction
 from wsl_extraction import cli
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime import backend, devices, distribution, files
-from wsl_extraction.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
   from wsl_extraction.data.examples import Dataset
@@ -102,7 +101,7 @@ def _hosts() -> Hosts:
 
 def _train(folder: pathlib.Path, hosts: Hosts) -> None:
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction.report import run_folder, run_table
+  from wsl_extraction.report import damage, run_folder, run_table
 
   start = time.monotonic()
   experiment = cli.experiment()
@@ -125,7 +124,9 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
     hosts.share(result is None)
     if result is None:
       result = _extract(experiment, run, config, start, hosts, placement)
-    cli.show(f"{run_table.result_table(result)}\n\n{run.path}")
+    with damage.reading(run.result):
+      table = run_table.result_table(result)
+    cli.show(f"{table}\n\n{run.path}")
 
 
 def _agree(hosts: Hosts, config: str) -> None:
@@ -149,6 +150,7 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
   from wsl_extraction.oracle.oracle import Oracle
   from wsl_extraction.oracle.replays import Replay
   from wsl_extraction.oracle.store_file import Mode
+  from wsl_extraction.report import recorded_runtime
 
   if not hosts.share():
     return  # the run is finished
@@ -166,14 +168,19 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
         settings.budget)
     experiment.attack(
         oracle, api.knowledge_of(experiment.attack, parts), experiment.seed,
-        _runtime(run, placement))
+        recorded_runtime.runtime(run, placement, cli.FLAGS.workers))
 
 
 def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import api
-  from wsl_extraction.report import metrics_file, notices, stages
+  from wsl_extraction.report import (
+      metrics_file,
+      notices,
+      recorded_runtime,
+      stages,
+  )
   from wsl_extraction.runtime import keras_saving
 
   begun = [path for path in (run.checkpoint, run.queries, *run.round_files())
@@ -183,7 +190,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
         f"{run.responses} is missing, on which {begun[0]} depends; put it "
         "back, or delete the folder to pay for the responses again")
   dataset, parts = cli.load_data(experiment)
-  runtime = _runtime(run, placement)
+  runtime = recorded_runtime.runtime(run, placement, cli.FLAGS.workers)
   experiment.check(parts, runtime)
   victim = cli.load_victim(experiment, parts)
   with cli.without_traces(run.path):
@@ -230,42 +237,6 @@ def _measured(run: RunFolder, victim: Victim,
   name = digest(victim.fingerprint, dataset.fingerprint, facts["backend"],
                 facts["precision"])
   return files.expanded(cli.FLAGS.measured) / f"{name}.sqlite"
-
-
-def _runtime(run: RunFolder, placement: Placement) -> Runtime:
-  """Progress display and training log of each training."""
-  from wsl_extraction.report import (
-      metrics_file,
-      stages,
-      tensorboard,
-      training_log,
-  )
-
-  def shown_and_recorded(name: str, *size: int) -> list[Any]:
-    shown = training_log.Progress(name, *size)
-    if name != "surrogate":
-      path = run.path / f"{name.split('/')[0].replace(' ', '_')}.jsonl"
-      return [metrics_file.MetricsFile(path), shown]
-    return [metrics_file.MetricsFile(run.metrics),
-            tensorboard.TensorBoard(run.events), shown]
-
-  if placement.is_main:
-    return Runtime(
-        folder=run.path, placement=placement, adapt=devices.adapt,
-        compile_options=devices.compile_options(placement.replicas),
-        training_callbacks=shown_and_recorded, stage=stages.Stages(),
-        read_batches=_read)
-  return Runtime(
-      folder=run.path, placement=placement, adapt=devices.adapt,
-      compile_options=devices.compile_options(placement.replicas),
-      read_batches=_read)
-
-
-def _read(batches: Any) -> Any:
-  """Reads batches of images that are files still."""
-  from wsl_extraction.runtime import workers
-
-  return workers.read_ahead(batches, cli.FLAGS.workers)
 
 
 def _provenance(dataset: Dataset, parts: Parts) -> dict[str, Any]:

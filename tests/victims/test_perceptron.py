@@ -69,6 +69,20 @@ def test_a_perceptron_agrees_with_scikit_learn(tmp_path, dataset):
       model.predict_proba(rows), atol=1e-9)
 
 
+def test_a_damaged_file_that_was_kept_is_made_anew(tmp_path, dataset):
+  parts = Split(private=60, pool=20, test=20)(dataset)
+
+  def load():
+    return answers(Perceptron(hidden=4).load(
+        parts, Runtime(cache=tmp_path)), parts.test)
+
+  first = load()
+  path, = tmp_path.glob("victims/*.npz")
+  path.write_bytes(path.read_bytes()[:300])
+  np.testing.assert_array_equal(load(), first)
+  assert len(path.read_bytes()) > 300
+
+
 def test_random_perceptrons_need_no_examples(tmp_path, dataset):
   parts = Split(private=0, pool=20, test=20)(dataset)
   one, other = (

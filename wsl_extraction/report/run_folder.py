@@ -14,6 +14,7 @@ from typing import Any
 import wsl_extraction
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import gin_diff
+from wsl_extraction.report.damage import damaged
 from wsl_extraction.report.json_text import json_text
 from wsl_extraction.runtime import files, folder_lock
 
@@ -209,7 +210,7 @@ class RunFolder:
     except OSError as error:
       raise InputError(
           f"cannot read {path}: {error.strerror}; make it readable") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       raise damaged(path, error) from error
     if not isinstance(content, dict):
       raise damaged(path, "it holds no JSON object")
@@ -272,11 +273,3 @@ def _charged(path: pathlib.Path) -> bool:
           "SELECT EXISTS(SELECT 1 FROM charges)").fetchone()[0] > 0
   except sqlite3.Error:
     return True  # not to be thrown away
-
-
-def damaged(path: pathlib.Path, cause: Exception | str,
-            remedy: str = "delete it") -> InputError:
-  """Says that a file of a run cannot be used."""
-  reason = " ".join(str(cause).split())
-  return InputError(
-      f"{path} is damaged ({reason}); {remedy}, then run the command again")

@@ -142,8 +142,7 @@ class Checkpoint(keras.callbacks.Callback):
         with np.load(file, allow_pickle=False) as saved:
           backend = str(saved["backend"])
           arrays = [saved[name] for name in saved.files if name != "backend"]
-    except (
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and numpy raise of many kinds
       raise InputError(f"checkpoint {self.path} is damaged ({error}); delete "
                        "it to train again from the responses kept") from error
     if backend != keras.backend.backend():

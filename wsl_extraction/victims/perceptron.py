@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import warnings
 
 import numpy as np
@@ -98,12 +99,12 @@ class Perceptron(VictimSource):
     key = digest(json.dumps(dataclasses.asdict(self) | {"dtype": ""}),
                  num_classes, *parts.private.keys, parts.private.labels)
     path = runtime.cache / "victims" / f"{key}.npz"
-    if not path.exists():
+    weights = _kept(path)
+    if weights is None:
       weights = self._fitted(parts, num_classes)
       with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, *weights)
-    with np.load(path) as stored:
-      return [stored[f"arr_{i}"] for i in range(4)]
+    return weights
 
   def _fitted(self, parts: Parts, num_classes: int) -> list[np.ndarray]:
     from sklearn import exceptions, neural_network
@@ -127,3 +128,12 @@ class Perceptron(VictimSource):
       outer = np.column_stack([np.zeros(self.hidden), outer])
       outer_bias = np.concatenate([[0.0], outer_bias])
     return [hidden, hidden_bias, outer, outer_bias]
+
+
+def _kept(path: pathlib.Path) -> list[np.ndarray] | None:
+  """The weights that were kept at `path`, if they are there and whole."""
+  try:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+      return [stored[f"arr_{i}"] for i in range(4)]
+  except Exception:  # zipfile and numpy raise of many kinds
+    return None  # to be made anew
