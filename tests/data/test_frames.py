@@ -68,7 +68,7 @@ def test_arrays_may_have_missing_values(pool, test, missing):
 
 @pytest.mark.parametrize(("pool", "test", "message"), [
     (ROWS * [1, np.inf], None, "^pool holds inf in row 0, feature 1; give"),
-    (ROWS, (ROWS * [-np.inf, 1], [0, 1]), "^test holds -inf in row 0, feature ")])
+    (ROWS, (ROWS * [-np.inf, 1], [0, 1]), "^test holds -inf in row 0, feat")])
 def test_infinity_costs_no_query(pool, test, message):
   with pytest.raises(InputError, match=message):
     parts_of(pool, test)
