@@ -53,6 +53,7 @@ another.set_weights(keras_model.get_weights())
 """}
 # How a block begins that shows what a command prints, or where files are.
 PRINTED = {
+    ("quickstart.md", "exported   runs"),
     ("README.md", "attack     learning"), ("README.md", "gin/      "),
     ("functional.md", "attack          functional"),
     ("own_model.md", "queries    100 charged"),
