@@ -84,10 +84,15 @@ def test_a_surrogate_takes_the_rows_as_they_are(tmp_path):
   """Saved, it is a model of Keras alone, whose last layers are at hand."""
   network = recipe().make_network(TABLE, 3, 1, ROWS)
   assert network.input_shape == (None, 4)
-  assert penultimate(network).shape == (None, 6)
+  both = keras.Model(
+      network.inputs[0], [penultimate(network), network.outputs[0]])
   rows = ROWS.astype(np.float32)
   expected = keras.ops.convert_to_numpy(network(rows))
   assert np.isfinite(expected).all()
+  hidden, logits = map(keras.ops.convert_to_numpy, both(rows))
+  np.testing.assert_array_equal(logits, expected)
+  (kernel, bias) = network.layers[-1].get_weights()
+  np.testing.assert_allclose(hidden @ kernel + bias, expected, rtol=1e-5)
   network.save(tmp_path / "model.keras")
   loaded = keras.saving.load_model(tmp_path / "model.keras")
   np.testing.assert_array_equal(
@@ -167,6 +172,7 @@ def dropping(seed):
      Distillation(), r"^Recipe\.augment cannot take rows of shape \(2, 4\)"),
     ({"augment": lambda seed: keras.layers.Dense(3)}, Distillation(),
      r"^Recipe\.augment makes \(2, 3\) of rows"),
+    ({"rematerialize": True}, Distillation(), r"^Recipe\.rematerialize is for"),
     ({"network": resnet_v2}, Distillation(), r"^Recipe\.network cannot be"),
     ({}, Rotation(base=Distillation()), "the rotation loss turns images")])
 def test_what_is_for_images_is_refused_with_vectors(

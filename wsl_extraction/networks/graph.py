@@ -28,11 +28,13 @@ def penultimate(network: keras.Model) -> keras.KerasTensor:
   Raises:
     InputError: The network does not end in a linear dense layer.
   """
-  last = network.layers[-1]
+  history = ends(network)[1]._keras_history  # Keras has no public name for it
+  last = history.operation
   if (not isinstance(last, keras.layers.Dense)
       or last.activation is not keras.activations.linear):
     raise InputError(
         f"network {network.name!r} ends in {last.name!r} "
         f"({type(last).__name__}); its features are needed: give a network "
         "that ends in a dense layer without activation, which gives logits")
-  return last.input
+  # Not `last.input`, which is that of the first graph that the layer is in.
+  return last._inbound_nodes[history.node_index].input_tensors[0]

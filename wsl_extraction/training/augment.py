@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.spaces import Images, Space
 
 
 @keras.saving.register_keras_serializable("wsl_extraction")
@@ -100,6 +102,29 @@ class Augment(keras.layers.Layer):
   def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), "shift": self.shift, "flip": self.flip,
             "seed": self.seed}
+
+
+def check_layer(layer: keras.layers.Layer, space: Space) -> None:
+  """Makes sure that a layer can augment rows of a space, by two of them.
+
+  Raises:
+    InputError: It cannot, or changes their shape.
+  """
+  if isinstance(layer, Augment) and not isinstance(space, Images):
+    raise InputError("Recipe.augment moves and mirrors images, and the rows are"
+                     f" vectors of {space.features} numbers; leave it out")
+  rows = space.sample(2, np.random.default_rng(0)).astype(np.float32)
+  try:
+    shape = tuple(layer(rows, training=True).shape)
+  except InputError:
+    raise
+  except Exception as error:  # of a layer of the user's
+    said = " ".join(str(error).split())[:200]
+    raise InputError(f"Recipe.augment cannot take rows of shape {rows.shape} "
+                     f"({said}); leave it out, or mend it") from error
+  if shape != rows.shape:
+    raise InputError(f"Recipe.augment makes {shape} of rows of shape "
+                     f"{rows.shape}; give one that keeps the shape")
 
 
 def _reflected(places: Any, side: int) -> Any:

@@ -19,7 +19,7 @@ from wsl_extraction.oracle.spaces import Images, Space
 from wsl_extraction.oracle.tables import Table
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.training import batches, features, fit, optimizers
-from wsl_extraction.training.augment import Augment
+from wsl_extraction.training.augment import check_layer
 from wsl_extraction.training.student import Student
 
 
@@ -116,23 +116,8 @@ class Recipe:
       raise InputError("Recipe.crop is for images, and the rows are vectors of "
                        f"{space.features} numbers; leave it out")
     layer = self.make_augment(0)
-    if isinstance(layer, Augment) and not is_image:
-      raise InputError("Recipe.augment moves and mirrors images, and the rows "
-                       f"are vectors of {space.features} numbers; leave it out")
     if layer is not None:
-      rows = space.sample(2, np.random.default_rng(0)).astype(np.float32)
-      try:
-        shape = tuple(layer(rows, training=True).shape)
-      except InputError:
-        raise
-      except Exception as error:  # of a layer of the user's
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"Recipe.augment cannot take rows of shape "
-                         f"{rows.shape} ({said}); leave it out, or mend it"
-                         ) from error
-      if shape != rows.shape:
-        raise InputError(f"Recipe.augment makes {shape} of rows of shape "
-                         f"{rows.shape}; give one that keeps the shape")
+      check_layer(layer, space)
 
   def make_network(self, space: Space, outputs: int, seed: int,
                    rows: np.ndarray | LazyRows | None = None) -> keras.Model:
@@ -152,6 +137,9 @@ class Recipe:
       standardize = not isinstance(space, Images) and not space.has_range
     if not standardize and not isinstance(space, Table):
       return self._network(space.shape, outputs, space.value_range, seed)
+    if self.rematerialize:
+      raise InputError("Recipe.rematerialize is for networks that get rows as "
+                       "they are, and these are standardised; leave it out")
     inputs, values = features.features(space, rows if standardize else None)
     network = self._network(tuple(values.shape[1:]), outputs, (-1.0, 1.0), seed)
     # Its layers, not it as one layer: objectives look for the last ones.
