@@ -16,7 +16,7 @@ from wsl_extraction.evaluation import metrics
 from wsl_extraction.networks import dense
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.theorems import needle
-from wsl_extraction.theorems.theorem1 import (
+from wsl_extraction.theorems.grid_search import (
     ORDERS,
     grid_search,
     oracle_of,
