@@ -16,6 +16,7 @@ import pathlib
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,6 +154,11 @@ def _place(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
   start += _ZIP_HEADER + int(lengths.sum())
   if start + entry.file_size > len(data):
     raise EOFError(f"{entry.filename} ends after the file")
+  # zipfile would compare it, and copy the tensors.
+  with (memoryview(data) as whole,
+        whole[start:start + entry.file_size] as content):
+    if zlib.crc32(content) != entry.CRC:
+      raise zipfile.BadZipFile(f"{entry.filename} fails its checksum")
   return start, entry.file_size
 
 
