@@ -41,7 +41,8 @@ def test_the_reference_has_each_module_once():
 
 def test_the_reference_has_what_users_write_down():
   """All of `import wsl_extraction`, and what gin files name."""
-  names = {f"{PACKAGE}.{module}" for module in wsl_extraction._MODULES.values()}
+  names = {f"{PACKAGE}.{module}"
+           for module in vars(wsl_extraction)["_MODULES"].values()}
   named = names | {module for module in SourceTree().gin_imports()[0]
                    if module.startswith(PACKAGE)}
   missing = named - set(_listed())

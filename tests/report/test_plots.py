@@ -193,7 +193,7 @@ def test_the_victims_accuracy_is_a_line_or_a_band():
               if line.get_linestyle() == ":"]
   (line,) = [line for line in figure.axes[1].lines
              if line.get_linestyle() == ":"]
-  assert list(line.get_ydata()) == [98.6, 98.6]
+  assert np.asarray(line.get_ydata()).tolist() == [98.6, 98.6]
   # Both panels share an axis that shows it.
   assert figure.axes[0].get_ylim()[1] > 98.6
   panel = Panel("Top-1 accuracy (%)", series, victim=(97, 98.6))
