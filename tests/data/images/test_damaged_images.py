@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures import commands
 from fixtures.image_files import own_cache, refused  # noqa: F401
 from fixtures.jpeg_files import encode, jpeg, oddities, photograph
 from wsl_extraction.data import datasets
@@ -91,6 +92,34 @@ def test_a_folder_with_a_damaged_image_is_refused(tmp_path, options):
   (tmp_path / "a" / "1.jpg").write_bytes(zeroed(KINDS["baseline"]))
   with refused("cannot read", "a/1.jpg", "Corrupt JPEG data", "repair"):
     datasets.load(str(tmp_path), **options)
+
+
+def test_a_command_warns_on_lines_of_its_own(tmp_path):
+  """And shows nothing of Pillow's, of damaged metadata."""
+  commands.write_modules(tmp_path)
+  rng = np.random.default_rng(0)
+  exif = b"Exif\0\0II*\0\x08\0\0\0\xff\0" + bytes(40)
+  for label in range(10):
+    folder = tmp_path / "images" / str(label)
+    folder.mkdir(parents=True)
+    for index in range(3):
+      image = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8))
+      file = encode(image, exif=exif)
+      if label == index == 0:
+        file = file[:-2] + b"a note of the camera" * 9 + file[-2:]
+      (folder / f"{index}.jpg").write_bytes(file)
+  done = commands.run(
+      [*commands.command("label", "--gin_file=base.gin", "--output=l.sqlite"),
+       "--gin_bindings=experiment.Experiment.dataset = './images'",
+       "--gin_bindings=split.Split.private = 0",
+       "--gin_bindings=split.Split.pool = 20",
+       "--gin_bindings=split.Split.test = 10"], tmp_path,
+      commands.environment(tmp_path))
+  assert done.status == 0, done.stderr
+  line = next(line for line in done.stderr.splitlines() if "damaged" in line)
+  assert line.startswith("WARNING: images/0/0.jpg may be damaged: Corrupt JPEG")
+  assert line.endswith("; look at it")
+  assert "EXIF" not in done.stderr and "UserWarning" not in done.stderr
 
 
 # Pillow's own, of damaged metadata; and ours.
