@@ -30,7 +30,7 @@ def extracted(pool, test, budget):
 
 def rows(count, seed=0):
   examples = learning_attacks.labelled_pool(count, seed)
-  return examples.rows, examples.labels
+  return np.asarray(examples.rows), examples.labels
 
 
 def test_repeats_are_counted_and_shown():

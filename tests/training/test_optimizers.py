@@ -8,8 +8,10 @@ import pytest
 
 from fixtures.gin_files import at_root  # noqa: F401
 from wsl_extraction import cli
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.experiment import Experiment
 from wsl_extraction.training.optimizers import MomentumL2, Staircase
+from wsl_extraction.victims.trained import Trained
 
 # The rate rises, stays and drops to a tenth.
 RATES = [0.0, 0.025, 0.05, 0.05, 0.05, 0.005, 0.005, 0.005]
@@ -94,6 +96,8 @@ def test_cifar10_is_trained_with_a_penalty_on_kernels(name):
   """Of 5e-4, through the momentum, and on nothing else."""
   cli.configure([f"gin/cifar10/{name}.gin"], ["STEPS = 7"])
   experiment = cli.built(Experiment)
+  assert isinstance(experiment.attack, Learning)
+  assert isinstance(experiment.victim, Trained)
   for recipe in (experiment.attack.recipe, experiment.victim.recipe):
     optimizer = recipe.make_optimizer()
     assert isinstance(optimizer, MomentumL2)

@@ -102,7 +102,7 @@ def test_transparency_of_one_colour_is_laid_on_white():
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_keep_their_upper_eight(kind):
-  levels = np.arange(0, 65536, 1024, np.uint16).reshape(8, 8)
+  levels = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
   file = encode(Image.fromarray(levels), kind)
   np.testing.assert_array_equal(read(file, channels=1)[..., 0], levels >> 8)
   np.testing.assert_array_equal(
