@@ -78,8 +78,9 @@ def test_superfluous_bytes_before_the_end_do_no_harm():
   noted = file[:-2] + b"a note of the camera" * 9 + file[-2:]
   with pytest.warns(DataWarning, match="p may be damaged: Corrupt JPEG data"):
     decode.check_whole(noted, "p")
-  np.testing.assert_array_equal(*(
-      decode.decode(one, 3, None, False, "", True) for one in (file, padded)))
+  whole, other = (
+      decode.decode(one, 3, None, False, "", True) for one in (file, padded))
+  np.testing.assert_array_equal(whole, other)
 
 
 @pytest.mark.parametrize("options", [
