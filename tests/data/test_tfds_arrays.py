@@ -141,8 +141,8 @@ def test_other_version_is_named(prepared):
 
 
 def test_file_that_is_no_npz(tmp_path):
-  (tmp_path / "x.csv").write_text("1,2")
-  with refused("x.csv", "is a file", ".npz"):
+  (tmp_path / "x.dat").write_text("1,2")
+  with refused("x.dat", "is a file", ".npz"):
     datasets.load(str(tmp_path / "x.csv"))
 
 
