@@ -143,7 +143,7 @@ def test_other_version_is_named(prepared):
 def test_file_that_is_no_npz(tmp_path):
   (tmp_path / "x.dat").write_text("1,2")
   with refused("x.dat", "is a file", ".npz"):
-    datasets.load(str(tmp_path / "x.csv"))
+    datasets.load(str(tmp_path / "x.dat"))
 
 
 @pytest.mark.parametrize(
