@@ -72,13 +72,7 @@ def test_label_says_how_many_examples_are_distinct(tmp_path):
   images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), np.uint8)
   np.savez(tmp_path / "d.npz", x=np.concatenate([images, images]),
            y=np.arange(200) % 10)
-  done = commands.run(
-      [*commands.command("label", "--gin_file=base.gin", "--output=l.sqlite"),
-       "--gin_bindings=experiment.Experiment.dataset = 'd.npz'",
-       "--gin_bindings=split.Split.private = 0",
-       "--gin_bindings=split.Split.pool = 180",
-       "--gin_bindings=split.Split.test = 20"], tmp_path,
-      commands.environment(tmp_path))
+  done = commands.run_label(tmp_path, "d.npz", 180, 20)
   assert done.status == 0, done.stderr
   distinct = int(done.stdout.split("(")[1].split(" of them")[0])
   assert 90 <= distinct <= 100

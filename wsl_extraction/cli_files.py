@@ -57,12 +57,7 @@ def read(path: str) -> str:
   if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:200]:
     raise InputError(f"{where} is no UTF-8, but UTF-16 or no text at all; save "
                      "it as UTF-8")
-  try:
-    return content.decode("utf-8-sig")
-  except UnicodeDecodeError as error:
-    line = content[:error.start].count(b"\n") + 1
-    raise InputError(f"{where}, line {line}, is no UTF-8; save it as "
-                     "UTF-8") from error
+  return files.utf8(content, where)
 
 
 def parse(path: str) -> None:

@@ -7,13 +7,10 @@ import pytest
 
 from fixtures import oracles
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.equivalence.certify import Certificate
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import by_goal, metrics
-from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.reveals import Logits
-from wsl_extraction.oracle.spaces import Vectors
 
 CLASSES = 7
 
@@ -123,48 +120,3 @@ def test_a_surrogate_that_diverged_is_refused(value):
   surrogate.scores[1, 3] = value
   with pytest.raises(InputError, match="NaN or infinity; train it with a"):
     by_goal.evaluate(surrogate, examiner(Table(choices([0, 1]))), examples(2))
-
-
-def network(shift=0.0, deep=False):
-  """Logits (relu(x) + relu(y), 0) and a shift of the first."""
-  inner = [np.eye(2)] * (2 if deep else 1)
-  return ReluNetwork(
-      [*inner, np.array([[1.0, 0.0], [1.0, 0.0]])],
-      [*(np.zeros(2) for _ in inner), np.array([shift, 0.0])])
-
-
-def certificate(victim, copy, space=None, centred=False):
-  return by_goal.certificate(
-      victim, copy, space or Vectors(2, 0.0, 4.0), centred,
-      lambda stage, words: None)
-
-
-def proved(*networks, **options) -> Certificate:
-  proof = certificate(*networks, **options)
-  assert proof is not None
-  return proof
-
-
-def test_a_difference_is_bounded_over_the_range_of_the_inputs():
-  double = ReluNetwork(
-      [np.eye(2), np.array([[2.0, 0.0], [2.0, 0.0]])], [np.zeros(2)] * 2)
-  for high in (1.0, 4.0):
-    # x + y is largest at the corner (high, high).
-    proof = proved(network(), double, space=Vectors(2, 0.0, high))
-    assert proof.lower == pytest.approx(2 * high)
-    assert proof.upper == pytest.approx(2 * high)
-
-
-def test_scores_leave_a_common_shift_open():
-  both = ReluNetwork(
-      network().weights, [np.zeros(2), np.array([0.5, 0.5])])
-  assert proved(network(), both).lower == pytest.approx(0.5)
-  assert proved(network(), both, centred=True).upper < 1e-9
-
-
-@pytest.mark.parametrize(("victim", "copy"), [
-    (None, network()), (network(), None), (None, None),
-    (network(deep=True), network(deep=True)),
-])
-def test_nothing_is_said_of_weights_that_are_not_known_or_deep(victim, copy):
-  assert certificate(victim, copy) is None

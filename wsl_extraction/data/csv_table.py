@@ -15,6 +15,7 @@ import pandas as pd
 
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime import files
 
 # What stands for a value that is missing.
 MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None",
@@ -82,12 +83,7 @@ def _text(path: str, where: str) -> str:
   except OSError as error:
     raise InputError(f"cannot read {where}: {decode.reason(error)}; check its "
                      "name and permissions") from error
-  try:
-    return content.decode("utf-8-sig")
-  except UnicodeDecodeError as error:
-    line = content[:error.start].count(b"\n") + 1
-    raise InputError(f"{where}, line {line}: byte {content[error.start]:#04x} "
-                     "is no UTF-8; save the file in UTF-8") from error
+  return files.utf8(content, where)
 
 
 def _records(text: str, where: str

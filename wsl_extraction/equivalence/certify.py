@@ -69,10 +69,35 @@ class _Layers:
     return ReluNetwork([hidden, outer], [bias, constant])
 
 
+Report = Callable[[str, str], None]
+
+
+def if_known(victim: ReluNetwork | None, copy: ReluNetwork | None,
+             features: int, value_range: tuple[float, float], *, centred: bool,
+             report: Report) -> Certificate | None:
+  """Bounds the difference of two networks on all inputs of a range.
+
+  Args:
+    victim: The victim's weights, if they are known.
+    copy: The surrogate's, if they were computed.
+    features: The numbers of an input, all of them in `value_range`.
+    value_range: The least and the largest of them.
+    centred: As in `certify`.
+    report: As in `certify`.
+
+  Returns:
+    None where one of the two is not known, or is deeper than two layers.
+  """
+  if victim is None or copy is None or len(victim.weights) != 2:
+    return None
+  low, high = value_range
+  box = domains.Box(np.full(features, low), np.full(features, high))
+  return certify(victim, copy, box, centred=centred, report=report)
+
+
 def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
             centred: bool = False,
-            report: Callable[[str, str], None] = lambda stage, words: None
-            ) -> Certificate:
+            report: Report = lambda stage, words: None) -> Certificate:
   """Bounds the difference of the outputs of two networks on a box.
 
   Args:

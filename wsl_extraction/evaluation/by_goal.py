@@ -7,26 +7,21 @@ measuring never charges the attacker, and is counted apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.equivalence import certify, domains
 from wsl_extraction.equivalence.certify import Certificate
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import metrics
 from wsl_extraction.evaluation.metrics import Estimate
-from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import Response
-from wsl_extraction.oracle.spaces import Space
 
 _TOGETHER = 1024
 _TOP = (1, 5)
-
-Report = Callable[[str, str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,27 +86,3 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
         scores, responses.top_classes, k)
   return Evaluation(oracle, figures, measured=len(test),
                     asked=examiner.ledger.rows - before)
-
-
-def certificate(victim: ReluNetwork | None, copy: ReluNetwork | None,
-                space: Space, centred: bool, report: Report
-                ) -> Certificate | None:
-  """Bounds the difference of the logits on all inputs in the space's range.
-
-  Args:
-    victim: The victim's weights, if they are known.
-    copy: The surrogate's, if they were computed.
-    space: Its range is the box.
-    centred: Whether only scores were revealed, which leave a shift of all
-      logits open.
-    report: Called about once a second with the stage and the bounds so far.
-
-  Returns:
-    None where one of the two is not known, or is deeper than two layers.
-  """
-  if victim is None or copy is None or len(victim.weights) != 2:
-    return None
-  low, high = space.value_range
-  box = domains.Box(np.full(space.features, low),
-                    np.full(space.features, high))
-  return certify.certify(victim, copy, box, centred=centred, report=report)

@@ -74,6 +74,25 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
       temporary.unlink(missing_ok=True)
 
 
+def utf8(content: bytes, where: str) -> str:
+  """The text of a file, without a byte order mark.
+
+  Args:
+    content: The file's bytes.
+    where: Names the file.
+
+  Raises:
+    InputError: It is no UTF-8; its first such line is named.
+  """
+  try:
+    return content.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = content[:error.start].count(b"\n") + 1
+    raise InputError(f"{where}, line {line}, is no UTF-8 (byte "
+                     f"{content[error.start]:#04x}); save it as UTF-8"
+                     ) from error
+
+
 def unwritable(path: str | os.PathLike, error: OSError) -> InputError:
   """Turns an operating system's refusal into a message for the user."""
   remedy = {

@@ -109,13 +109,7 @@ def test_a_command_warns_on_lines_of_its_own(tmp_path):
       if label == index == 0:
         file = file[:-2] + b"a note of the camera" * 9 + file[-2:]
       (folder / f"{index}.jpg").write_bytes(file)
-  done = commands.run(
-      [*commands.command("label", "--gin_file=base.gin", "--output=l.sqlite"),
-       "--gin_bindings=experiment.Experiment.dataset = './images'",
-       "--gin_bindings=split.Split.private = 0",
-       "--gin_bindings=split.Split.pool = 20",
-       "--gin_bindings=split.Split.test = 10"], tmp_path,
-      commands.environment(tmp_path))
+  done = commands.run_label(tmp_path, "./images", 20, 10)
   assert done.status == 0, done.stderr
   line = next(line for line in done.stderr.splitlines() if "damaged" in line)
   assert line.startswith("WARNING: images/0/0.jpg may be damaged: Corrupt JPEG")

@@ -1,0 +1,54 @@
+"""The certificate of a run: bounds over the range of its inputs, or none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsl_extraction.equivalence import certify
+from wsl_extraction.equivalence.certify import Certificate
+from wsl_extraction.networks.relu_network import ReluNetwork
+
+
+def network(shift=0.0, deep=False):
+  """Logits (relu(x) + relu(y), 0) and a shift of the first."""
+  inner = [np.eye(2)] * (2 if deep else 1)
+  return ReluNetwork(
+      [*inner, np.array([[1.0, 0.0], [1.0, 0.0]])],
+      [*(np.zeros(2) for _ in inner), np.array([shift, 0.0])])
+
+
+def if_known(victim, copy, high=4.0, centred=False):
+  return certify.if_known(victim, copy, 2, (0.0, high), centred=centred,
+                          report=lambda stage, words: None)
+
+
+def proved(*networks, **options) -> Certificate:
+  proof = if_known(*networks, **options)
+  assert proof is not None
+  return proof
+
+
+def test_a_difference_is_bounded_over_the_range_of_the_inputs():
+  double = ReluNetwork(
+      [np.eye(2), np.array([[2.0, 0.0], [2.0, 0.0]])], [np.zeros(2)] * 2)
+  for high in (1.0, 4.0):
+    # x + y is largest at the corner (high, high).
+    proof = proved(network(), double, high=high)
+    assert proof.lower == pytest.approx(2 * high)
+    assert proof.upper == pytest.approx(2 * high)
+
+
+def test_scores_leave_a_common_shift_open():
+  both = ReluNetwork(
+      network().weights, [np.zeros(2), np.array([0.5, 0.5])])
+  assert proved(network(), both).lower == pytest.approx(0.5)
+  assert proved(network(), both, centred=True).upper < 1e-9
+
+
+@pytest.mark.parametrize(("victim", "copy"), [
+    (None, network()), (network(), None), (None, None),
+    (network(deep=True), network(deep=True)),
+])
+def test_nothing_is_said_of_weights_that_are_not_known_or_deep(victim, copy):
+  assert if_known(victim, copy) is None
