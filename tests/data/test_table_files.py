@@ -150,7 +150,8 @@ def test_bad_csv_files_are_one_line(tmp_path, text):
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("t.csv", TABLE.encode("utf-16"), r"line 1, is no UTF-8 \(byte 0xff\)"),
-    ("t.csv", TABLE.encode() + b"1,\xe9,3,no\n", "line 7, is no UTF-8 \(byte 0xe9\)"),
+    ("t.csv", TABLE.encode() + b"1,\xe9,3,no\n",
+     r"line 7, is no UTF-8 \(byte 0xe9\)"),
     ("t.csv.gz", b"a,income\n1,x\n", "not compressed by gzip"),
     ("t.csv.gz", gzip.compress(TABLE.encode())[:-9], "is damaged"),
     ("t.parquet", b"", "no Parquet file"),
