@@ -1,4 +1,4 @@
-"""The response store at 200,000 rows of 1,000 scores in float16.
+"""The response store with rows of 1,000 scores in float16.
 
 Written in batches of 256 as `label` does: a batch is charged by key in one
 transaction, and answered in another one, which also charges the next batch, but

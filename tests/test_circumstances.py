@@ -104,7 +104,7 @@ def test_backends_do_not_add_to_the_line(tmp_path, shared, backend, said):
       commands.command(
           "train", f"--gin_file={shared / 'base.gin'}", "--workdir=new",
           "--gin_bindings=experiment.Experiment.budget = 0"), tmp_path,
-      commands.environment(shared, KERAS_BACKEND=backend))
+      commands.environment(shared, KERAS_BACKEND=backend), cold=True)
   assert (done.status, done.stdout, done.after) == (2, "", {})
   assert done.stderr.startswith(f"error: {said}")
   assert done.stderr.count("\n") == 1

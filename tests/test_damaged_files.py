@@ -1,4 +1,6 @@
-"""Damaged files of every kind that is read: one line, or all is still there.
+"""Damaged files of every kind that is read: one line and no traceback.
+
+Of kinds with checksums, what is read all the same is what was written.
 
 Response stores have tests/oracle/test_damaged_stores.py, images
 tests/data/images/test_damaged_images.py.
@@ -13,6 +15,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
 
 from fixtures import gin_files
 from fixtures.damages import damaged
@@ -44,22 +48,40 @@ def network() -> keras.Model:
 def student():
   made = fit.Student(network(), Supervised(), seed=0)
   made.compile("adam", run_eagerly=True)
+  made.optimizer.build(made.trainable_variables)
+  return made
+
+
+def trained():
+  """A student of whose variables none is as `student` has it."""
+  made, rng = student(), np.random.default_rng(0)
+  for variable in (*made.trainable_variables, *made.optimizer.variables):
+    drawn = rng.uniform(2, 9, variable.shape)
+    variable.assign(drawn.astype(variable.dtype))
+  made.step.assign(7)
   return made
 
 
 def checkpoint(path: pathlib.Path) -> None:
   kept = fit.Checkpoint(path)
-  made = student()
-  made.optimizer.build(made.trainable_variables)
-  kept.set_model(made)
+  kept.set_model(trained())
   kept.on_epoch_end(0)
 
 
-def classifier(path: pathlib.Path) -> None:
-  import skops.io
-  from sklearn.linear_model import LogisticRegression
+def fitted():
+  return LogisticRegression().fit(X.reshape(60, -1), Y)
 
-  skops.io.dump(LogisticRegression().fit(X.reshape(60, -1), Y), path)
+
+def read_model(path: pathlib.Path) -> None:
+  for read, written in zip(keras_file.load(path).get_weights(),
+                           network().get_weights(), strict=True):
+    np.testing.assert_array_equal(read, written)
+
+
+def read_classifier(path: pathlib.Path) -> None:
+  read, written = sklearn_model.load(path), fitted()
+  for name in ("coef_", "intercept_", "classes_"):
+    np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
 
 
 def result(path: pathlib.Path) -> None:
@@ -91,10 +113,13 @@ def read_data(path: pathlib.Path) -> None:
 
 
 def read_checkpoint(path: pathlib.Path) -> None:
-  made = student()
-  fit.Checkpoint(path).restore(made)
-  np.testing.assert_array_equal(*(
-      one.network.get_weights()[0] for one in (made, student())))
+  made, written = student(), trained()
+  assert fit.Checkpoint(path).restore(made) == 7
+  for one, other in zip(
+      (*made.variables, *made.optimizer.variables),
+      (*written.variables, *written.optimizer.variables), strict=True):
+    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy,
+                                       (one, other)))
 
 
 def queries(path: pathlib.Path) -> None:
@@ -107,8 +132,9 @@ KINDS = {
     "data.npz": (npz(np.savez), read_data),
     "compressed.npz": (npz(np.savez_compressed), read_data),
     "checkpoint.npz": (checkpoint, read_checkpoint),
-    "model.keras": (lambda path: network().save(path), keras_file.load),
-    "model.skops": (classifier, sklearn_model.load),
+    "model.keras": (lambda path: network().save(path), read_model),
+    "model.skops": (
+        lambda path: skops.io.dump(fitted(), path), read_classifier),
     "result.json": (result, shown),
     "queries.json": (
         queries, lambda path: query_log.QueryLog(path.parent, 60, [5, 5])),

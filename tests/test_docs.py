@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 
 import pytest
 
 import wsl_extraction
+from fixtures import examples
 from fixtures.source_tree import PACKAGE, ROOT, SourceTree
 
 DOCS = ROOT / "docs"
@@ -16,16 +16,7 @@ PAGES = {path.relative_to(DOCS).with_suffix("").as_posix()
          for path in DOCS.rglob("*.md") if "_build" not in path.parts}
 
 
-def _docstrings():
-  spec = importlib.util.spec_from_file_location(
-      "docstrings", DOCS / "docstrings.py")
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-docstrings = _docstrings()
+docstrings = examples.example("docstrings", "docs")
 
 
 def _listed():

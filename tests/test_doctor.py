@@ -324,7 +324,7 @@ def test_as_a_command(tmp_path):
       ({"KERAS_BACKEND": "theano"}, 2, "No run is possible: KERAS_BACKEND is")):
     done = commands.run(
         commands.command("doctor", "--output=new/facts.json"), tmp_path,
-        {**environ, **changes})
+        {**environ, **changes}, cold=True)
     assert (done.status, done.stderr) == (status, "")
     lines = done.stdout.splitlines()
     assert lines[-1].startswith(said) and len(lines) <= 26

@@ -81,6 +81,12 @@ def page_commands(start, *more):
   return [sys.executable, *python, *words, *more]
 
 
+def figures(table):
+  """The oracle's accuracy and the surrogate's fidelity, in %."""
+  return tuple(float(re.findall(rf"{row} +(?:[\d.]+% +)*([\d.]+)%", table)[0])
+               for row in ("oracle", "surrogate"))
+
+
 @pytest.mark.slow
 def test_the_page_copies_a_model_and_answers(tmp_path):
   """The commands of the page; of the table one row, of two short runs."""
@@ -104,10 +110,13 @@ def test_the_page_copies_a_model_and_answers(tmp_path):
     said += done.stdout
   assert "my_images: 5 classes of 120; my_model.keras: written" in said
   assert "100 charged of a budget of 100" in said
-  oracle, copy = (
-      float(re.findall(rf"{row} +(?:[\d.]+% +)*([\d.]+)%", said)[0])
-      for row in ("oracle", "surrogate"))
-  assert oracle > 80 and copy > 80
+  oracle, copy = figures(said)
+  printed = guide.block("own_model.md", "queries    100 charged").text
+  # Backends and processors round in other ways.
+  assert (oracle, copy) == pytest.approx(figures(printed), abs=5)
+  ((mean, half),) = re.findall(
+      r"100 queries +\| +[\d.]+ ± [\d.]+ +\| +([\d.]+) ± ([\d.]+) ", said)
+  negation = "" if float(mean) - float(half) >= 20 else "not "
   assert re.search(r"2 of 2 runs.*\n\nThe model is copied to a top-1 fidelity "
-                   r"of 20% .* under scores: (not )?within 100 queries\.\n",
-                   said)
+                   rf"of 20% .* under scores: {negation}within 100 queries\.\n",
+                   said), said

@@ -47,6 +47,8 @@ def test_repeats_are_counted_and_shown():
   with_store = run_table.result_table({**copy.result, "queries": 20})
   assert ("20 charged of a budget of 28, as equal examples are charged once"
           in " ".join(with_store.split()))
+  # A baseline that asks nothing saves nothing by them.
+  assert "equal" not in run_table.result_table({**copy.result, "queries": 0})
 
 
 def test_nothing_is_said_of_distinct_rows():

@@ -49,7 +49,6 @@ def test_a_pipeline_on_a_frame_is_copied(monkeypatch):
   monkeypatch.setattr(defaults, "_STEPS", 150)
   names: dict[str, Any] = {}
   exec(guide.block(PAGE, "import numpy as np").text, names)
-  print(names["copy"])
   assert names["copy"].queries == 200
   assert names["copy"].fidelity > 0.85
   assert names["model"].score(names["clients"], names["pays"]) > 0.95

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import preprocessing
 
 from wsl_extraction.data import datasets, frames
 from wsl_extraction.data.convert import parts_of
@@ -50,6 +51,22 @@ def test_categories_of_pandas_may_be_numbers():
   space = parts_of(frame).space
   assert isinstance(space, Table)
   assert space.columns[2] == Categorical("old", (4, 30))
+  # Of the test set others may be known, and of both some may be missing.
+  other = TEST.assign(old=pd.Categorical([7, None]))
+  parts = parts_of(frame.assign(old=pd.Categorical([30, None, 4])), other)
+  assert isinstance(parts.space, Table)
+  assert parts.space.columns[2] == Categorical("old", (4, 7, 30))
+  np.testing.assert_array_equal(parts.pool.rows[:, 2], [2, np.nan, 0])
+  np.testing.assert_array_equal(parts.test.rows[:, 2], [1, np.nan])
+
+
+def test_a_batch_that_lacks_a_text_everywhere_is_of_its_type():
+  """A pipeline that was fitted on texts answers it."""
+  space = Table((Categorical("c", ("a", "b")),), missing=True)
+  encoder = preprocessing.OneHotEncoder(sparse_output=False).fit(
+      frames.frame(space, np.array([[0], [1], [np.nan]])))
+  np.testing.assert_array_equal(
+      encoder.transform(frames.frame(space, np.array([[np.nan]]))), [[0, 0, 1]])
 
 
 ROWS = np.array([[1.0, 2.0], [np.nan, 3.0]])
@@ -95,5 +112,13 @@ def test_data_sets_and_their_parts_are_pools():
   assert len(parts_of(dataset).pool) == 150
   parts = Split(private=50, pool=60, test=40)(dataset)
   assert parts_of(parts) is parts
-  with pytest.raises(InputError, match="leave test and value_range out"):
+  with pytest.raises(InputError, match="leave test out"):
     parts_of(parts, parts.test.rows)
+
+
+@pytest.mark.parametrize("pool", [
+    POOL, "iris", datasets.load("iris"),
+    Split(private=0, pool=60, test=40)(datasets.load("iris"))], ids=type)
+def test_a_range_is_for_arrays(pool):
+  with pytest.raises(InputError, match=r"^value_range is for arrays; "):
+    parts_of(pool, value_range=(0, 1))

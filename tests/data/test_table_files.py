@@ -175,6 +175,25 @@ def test_bad_parquet_columns_are_one_line(tmp_path, values, message):
     datasets.load(tmp_path / "t.parquet", columns=LABEL)
 
 
+def test_parquet_columns_that_are_left_out_may_hold_anything(tmp_path):
+  path = tmp_path / "t.parquet"
+  when = pd.to_datetime(["2020-01-01", "2021-01-01", None])
+  pd.DataFrame({"a": [1.0, 2, 3], "when": when, "far": [np.inf, 0, 1],
+                "income": ["x", "y", "x"]}).to_parquet(path)
+  dataset = datasets.load(path, columns=Columns(
+      label="income", ignored=("when", "far")))
+  np.testing.assert_array_equal(dataset.train.rows, [[1], [2], [3]])
+  with pytest.raises(InputError, match=r"one of .*a.*when.*far.*income"):
+    datasets.load(path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "d.npz"])
+def test_a_home_that_is_not_known(name):
+  with pytest.raises(InputError, match="home folder that is not known"):
+    datasets.load(f"~nobody-of-this-name/{name}", columns=(
+        None if name == "d.npz" else LABEL))
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_files_that_are_not_there(tmp_path, name):
   with pytest.raises(InputError, match=r"cannot read .* No such file"):

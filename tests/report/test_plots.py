@@ -196,6 +196,8 @@ def test_the_victims_accuracy_is_a_line_or_a_band():
   assert np.asarray(line.get_ydata()).tolist() == [98.6, 98.6]
   # Both panels share an axis that shows it.
   assert figure.axes[0].get_ylim()[1] > 98.6
+  figure = plots._figure(plot(panels=[both[0], both[1], both[1]]))
+  assert [text.get_text() for text in figure.legends[0].get_texts()] == names
   panel = Panel("Top-1 accuracy (%)", series, victim=(97, 98.6))
   figure = plots._figure(plot(panels=[panel]))
   assert figure.legends[0].get_texts()[-1].get_text() == (

@@ -42,6 +42,8 @@ FIT = guide.block("served.md", "import joblib").text + """
 import numpy as np
 np.save("scores.npy", model.predict_proba(x))
 """
+((*START,),) = guide.commands_of(
+    guide.block("served.md", "mlserver start .").text)
 SETTINGS = json.loads(guide.block("served.md", "{").text)
 # `inputs` and `outputs` are what its metadata says.
 MODELS = {"iris": SETTINGS, "untold": {
@@ -74,7 +76,7 @@ def server(tmp_path_factory):
       "host": "127.0.0.1", "http_port": http, "grpc_port": grpc,
       "metrics_port": metrics, "parallel_workers": 0}))
   with (folder / "log").open("w") as log, subprocess.Popen(
-      [MLSERVER, "start", folder], stdout=log, stderr=log, cwd=folder,
+      [MLSERVER, *START[1:]], stdout=log, stderr=log, cwd=folder,
       env=environ) as process:
     try:
       wait_until_ready(f"http://127.0.0.1:{http}", process, folder / "log")

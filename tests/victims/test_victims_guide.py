@@ -37,4 +37,7 @@ def test_a_module_of_torch_is_copied():
   said = run(MODULE)
   assert "queries    300 charged of a budget of 300" in said
   (fidelity,) = re.findall(r"surrogate +(?:[\d.]+% +){2}([\d.]+)%", said)
-  assert float(fidelity) > 85
+  (printed,) = re.findall(r"agrees with the module on\s+([\d.]+)%", (
+      ROOT / "docs" / "guide" / "victims.md").read_text(encoding="utf-8"))
+  # Backends and processors round in other ways.
+  assert float(fidelity) == pytest.approx(float(printed), abs=5)

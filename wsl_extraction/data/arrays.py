@@ -11,6 +11,7 @@ from wsl_extraction.data.examples import Dataset, Examples, image_dataset
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Vectors
+from wsl_extraction.runtime import files
 
 _MOST_CLASSES = 100_000
 
@@ -61,7 +62,7 @@ def read_npz(path: str) -> Dataset:
       is not as described; the key, and the index of a bad image, are named.
   """
   where = decode.printable(path)
-  arrays = _members(pathlib.Path(path).expanduser(), where)
+  arrays = _members(files.expanded(path), where)
   keys = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
   rows, labels = _checked_part(arrays, *keys, where)
   train, test, largest = Examples(rows, labels), None, int(labels.max())

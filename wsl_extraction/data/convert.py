@@ -24,8 +24,8 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
       of a data set, a `Dataset`, or the `Parts` of one, test set included.
     test: A pair (rows, labels), rows alone, or None; of a data set None takes
       its own.
-    value_range: The least and the largest value of the inputs; None tells by
-      the pool.
+    value_range: The least and the largest value of the inputs, where the pool
+      is an array; None tells by the pool.
     num_classes: c, if it is known.
 
   Raises:
@@ -33,10 +33,14 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   """
   checks.whole("num_classes", num_classes, 1, optional=True)
   names = None if num_classes is None else tuple(map(str, range(num_classes)))
+  is_array = not (isinstance(pool, (Parts, str, Dataset)) or _is_frame(pool))
+  if value_range is not None and not is_array:
+    raise InputError("value_range is for arrays; data sets and DataFrames have "
+                     "a range of their own: leave it out")
   if isinstance(pool, Parts):
-    if test is not None or value_range is not None:
-      raise InputError("pool has the parts of a data set, with its test set "
-                       "and its range; leave test and value_range out")
+    if test is not None:
+      raise InputError("pool has the parts of a data set, with its test set; "
+                       "leave test out")
     return pool
   if _is_frame(pool):
     space, rows, test = _frames(pool, test)
@@ -76,9 +80,8 @@ def _frames(pool: Any, test: Any) -> tuple[Space, np.ndarray, Any]:
     raise InputError("pool is a DataFrame, and the test rows have not its "
                      f"columns; give a DataFrame of {list(pool.columns)[:20]}")
   both = pd.concat([pool, rows], ignore_index=True).astype(
-      {name: kind for name, kind in pool.dtypes.items()
-       if isinstance(kind, pd.CategoricalDtype)
-       and kind == rows[name].dtype})
+      {name: "category" for name, kind in pool.dtypes.items()
+       if isinstance(kind, pd.CategoricalDtype)})
   space, encoded = table_files.from_frame(both, "pool and test")
   encoded, held_out = encoded[:len(pool)], encoded[len(pool):]
   return space, encoded, held_out if labels is None else (held_out, labels)

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import gzip
 import io
-import pathlib
 import zlib
 from collections.abc import Callable, Collection
 
@@ -21,7 +20,7 @@ from wsl_extraction.runtime import files
 MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None",
            "<NA>", "#N/A")
 _SEPARATORS = (",", ";", "\t", "|")
-_COPIES = 20  # bytes of memory to a byte of the file, about
+COPIES = 20  # bytes of memory to a byte of the file, about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +69,13 @@ def read(path: str, texts: Collection[str] | None) -> RawTable:
 
 
 def _text(path: str, where: str) -> str:
-  file = pathlib.Path(path).expanduser()
+  file = files.expanded(path)
   try:
-    decode.check_memory(file.stat().st_size * _COPIES, where)
+    decode.check_memory(file.stat().st_size * COPIES, where)
     content = file.read_bytes()
     if path.lower().endswith(".gz"):
       content = gzip.decompress(content)
-      decode.check_memory(len(content) * _COPIES, where)
+      decode.check_memory(len(content) * COPIES, where)
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise InputError(f"{where} is damaged or not compressed by gzip ("
                      f"{decode.reason(error)}); write it again") from error

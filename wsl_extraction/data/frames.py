@@ -40,6 +40,9 @@ def frame(space: Space, rows: np.ndarray,
     if isinstance(kind, Categorical):
       known = np.array([*kind.values, np.nan], object)
       values = known[np.where(np.isnan(values), -1, values).astype(int)]
-      values = pd.Series(list(values))  # of the type that pandas would read
+      # Of the type that pandas would read, if all of these rows lack it too.
+      dtype = (pd.Series(list(kind.values)).dtype
+               if isinstance(kind.values[0], str) else None)
+      values = pd.Series(list(values), dtype=dtype)
     columns[name] = values
   return pd.DataFrame(columns)

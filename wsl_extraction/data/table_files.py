@@ -44,12 +44,13 @@ def read(path: str, columns: Columns | None) -> Dataset:
       the column are named.
   """
   if columns is None:
-    names = listed(list(_raw(path, None).columns))
+    names = listed(list(_raw(path, None, None).columns))
     raise InputError(
         f"{decode.printable(path)} is a table, whose column of classes is not "
         "known; set Experiment.columns to @columns.Columns() and Columns.label "
         f"to one of {names}")
-  raw = _raw(path, {columns.label, *columns.categorical, *columns.ignored})
+  raw = _raw(path, {columns.label, *columns.categorical, *columns.ignored},
+             columns.ignored)
   columns.check(raw.where, list(raw.columns))
   labels, class_names = _classes(raw, columns.label)
   features = [name for name in raw.columns
@@ -74,9 +75,10 @@ def from_frame(frame: pd.DataFrame, where: str) -> tuple[Space, np.ndarray]:
   return _rows(raw, list(raw.columns), categorical)
 
 
-def _raw(path: str, texts: Collection[str] | None) -> RawTable:
+def _raw(path: str, texts: Collection[str] | None,
+         ignored: Collection[str] | None) -> RawTable:
   if is_parquet(path):
-    return parquet_table.read(path)
+    return parquet_table.read(path, ignored)
   return csv_table.read(path, texts)
 
 
@@ -101,7 +103,8 @@ def _encoded(raw: RawTable, name: str, is_categorical: bool
   present = pd.notna(values)
   if not present.any():
     raise InputError(f"{raw.where}: column {name!r} is empty in all "
-                     f"{len(values)} rows; leave it out (Columns.ignored)")
+                     f"{len(values)} rows; leave it out (of a file, by "
+                     "Columns.ignored)")
   if values.dtype.kind == "f" and not is_categorical:
     return Continuous(name), values
   natural = _natural(values[present])
@@ -110,8 +113,9 @@ def _encoded(raw: RawTable, name: str, is_categorical: bool
     raise InputError(
         f"{raw.where}: column {name!r} holds {len(order)} different texts in "
         f"{len(natural)} rows, such as '{decode.printable(order[0])[:40]}'; "
-        "leave it out (Columns.ignored), or say that they are categories "
-        "(Columns.categorical)")
+        "leave it out (of a file, by Columns.ignored), or say that they are "
+        "categories (Columns.categorical; in a DataFrame, "
+        "astype('category'))")
   codes = np.full(len(values), np.nan)
   codes[present] = _places(natural, order)
   return Categorical(name, tuple(order)), codes

@@ -35,6 +35,7 @@ class StoreFile:
   Attributes:
     path: The file.
     mode: What this process does with it.
+    database: The connection, to be used within `explained` or `transaction`.
   """
 
   def __init__(self, path: str | os.PathLike, mode: Mode,
@@ -57,9 +58,9 @@ class StoreFile:
     self._acquire(patience)
     try:
       with self.explained():
-        self._database = self._connected()
+        self.database = self._connected()
       # Damaged text must not end in a traceback; it equals no name of ours.
-      self._database.text_factory = lambda text: text.decode(errors="replace")
+      self.database.text_factory = lambda text: text.decode(errors="replace")
     except BaseException:
       self._lock.release()
       raise
@@ -92,13 +93,8 @@ class StoreFile:
         f"{self.path.absolute().as_uri()}?mode=ro", uri=True,
         timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
 
-  @property
-  def database(self) -> sqlite3.Connection:
-    """The connection, to be used within `explained` or `transaction`."""
-    return self._database
-
   def close(self) -> None:
-    self._database.close()
+    self.database.close()
     self._lock.release()
 
   def watch(self) -> None:
@@ -111,22 +107,22 @@ class StoreFile:
 
   def _data_version(self) -> int:
     """A number that changes when another connection writes."""
-    return self._database.execute("PRAGMA data_version").fetchone()[0]
+    return self.database.execute("PRAGMA data_version").fetchone()[0]
 
   @contextlib.contextmanager
-  def transaction(self) -> Iterator[sqlite3.Connection]:
+  def transaction(self) -> Iterator[None]:
     """Makes one transaction of all that is executed within."""
     with self.explained():
-      database = self._database
+      database = self.database
       if database.in_transaction:  # within another
-        yield database
+        yield
         return
       database.execute("BEGIN IMMEDIATE")
       try:
         if self._version not in (None, self._data_version()):
           raise InputError(f"{self.path} was written by another process; one "
                            "process at a time asks for its responses: end one")
-        yield database
+        yield
         database.execute("COMMIT")
       except BaseException:
         # A full disk makes SQLite roll back by itself.

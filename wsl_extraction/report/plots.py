@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator
@@ -73,9 +74,11 @@ def _figure(plot: Plot) -> Figure:
   axes = figure.subplots(1, len(plot.panels), sharey=True, squeeze=False)[0]
   named = [_draw_panel(axis, plot, panel)
            for axis, panel in zip(axes, plot.panels, strict=True)]
-  shown = list(named[0])  # the series of the others look the same
-  shown += [entry for panel in named[1:] for entry in panel
-            if entry[1] not in [name for _, name in shown]]
+  # The series of one name look the same in all panels.
+  handles: dict[str, Any] = {}
+  for handle, name in itertools.chain(*named):
+    handles.setdefault(name, handle)
+  shown = [(handle, name) for name, handle in handles.items()]
   low, high = axes[0].get_ylim()
   is_empty = not any(_drawn(panel) for panel in plot.panels)
   axes[0].set_ylim(*(0, 100) if is_empty else (max(low, -1), min(high, 101)))

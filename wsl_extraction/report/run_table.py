@@ -85,7 +85,7 @@ def _queries(result: Mapping[str, Any]) -> str:
   budget = result.get("budget")
   text = f"{_said(result.get('queries'))} charged" + (
       ", no limit" if budget is None else f" of a budget of {budget}")
-  if isinstance(budget, int) and result["queries"] < budget and (
+  if isinstance(budget, int) and 0 < result["queries"] < budget and (
       result.get("repeats") or {}).get("in_pool"):
     text += ", as equal examples are charged once"
   if result.get("sent_again"):

@@ -73,10 +73,9 @@ def export(model: keras.Model, form: str, path: str | os.PathLike,
   with write(path) as temporary:
     try:
       with _quiet():
-        if form == "keras" or keras.backend.backend() == "tensorflow":
-          _write(_float32(model), form, temporary)
-        else:
-          _by_tensorflow(_float32(model), form, temporary)
+        is_direct = form == "keras" or keras.backend.backend() == "tensorflow"
+        (_write if is_direct else _by_tensorflow)(
+            _float32(model), form, temporary)
         program, answer = _READERS[form](temporary)
         return _compared(model, answer, rows[:_ROWS], Exported(
             str(path), form, program, 0, 0.0, 0))

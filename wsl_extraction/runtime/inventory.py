@@ -57,5 +57,7 @@ def _of_torch() -> list[Device]:
                 for i in range(torch.cuda.device_count())]
   return [Device(f"cuda:{i}", one.name, one.total_memory)
           for i, one in enumerate(properties)] or [Device("cpu:0", "cpu")]
+
+
 _INVENTORIES = {
     "tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}

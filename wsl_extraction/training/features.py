@@ -17,7 +17,8 @@ from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.oracle.tables import Categorical, Table
 
-_MOST = 100_000  # rows of which statistics are taken
+# Rows of which statistics are taken, and numbers in all of them.
+_MOST, _MOST_NUMBERS = 100_000, 20_000_000
 # Rounding of single precision that a standardised feature may have, and that
 # of double precision, of which a feature that is constant shows no more.
 _FINE, _CONSTANT = 0.01, 1e-12
@@ -36,8 +37,8 @@ def features(space: Space, rows: np.ndarray | LazyRows | None
 
   Args:
     space: The inputs.
-    rows: Rows [n, *shape] of which statistics are taken, 100,000 of them at
-      most; None leaves numbers as they are.
+    rows: Rows [n, *shape] of which statistics are taken, 100,000 of them or
+      20 million numbers at most; None leaves numbers as they are.
 
   Returns:
     The inputs [n, *shape], and of a table [n, f], else [n, *shape] too.
@@ -91,7 +92,8 @@ def _statistics(space: Space, rows: np.ndarray | LazyRows | None
   """Means and standard deviations float64 [*shape] of what is not missing."""
   if rows is None or not len(rows):
     return np.zeros(space.shape), np.ones(space.shape)
-  chosen = np.linspace(0, len(rows) - 1, min(len(rows), _MOST)).astype(int)
+  most = min(len(rows), _MOST, max(_MOST_NUMBERS // space.features, 1))
+  chosen = np.linspace(0, len(rows) - 1, most).astype(int)
   values = np.asarray(rows[chosen], np.float64)
   present = ~np.isnan(values)
   values = np.where(present, values, 0)

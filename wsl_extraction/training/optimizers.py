@@ -42,6 +42,9 @@ class MomentumL2(keras.optimizers.SGD):
       2017, section 3 (momentum correction, which the velocity of Keras needs).
   """
 
+  # Part of the identity of what was trained by it.
+  rule = " the rate outside the velocity"
+
   def __init__(self, learning_rate: Any = 0.1, momentum: float = 0.9,
                l2: float = 1e-4, nesterov: bool = False, **kwargs: Any):
     """Remembers the settings.

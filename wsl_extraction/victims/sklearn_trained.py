@@ -39,11 +39,6 @@ class SklearnTrained(VictimSource):
   def __post_init__(self):
     checks.reference("SklearnTrained.estimator", self.estimator,
                      "@ensemble.GradientBoostingClassifier")
-    if hasattr(self.estimator, "get_params") and not isinstance(
-        self.estimator, type):
-      checks.refuse("SklearnTrained.estimator", self.estimator, "a reference "
-                    "without parentheses, such as "
-                    "@ensemble.GradientBoostingClassifier")
     checks.flag("SklearnTrained.frame", self.frame)
     checks.seed("SklearnTrained.seed", self.seed)
 

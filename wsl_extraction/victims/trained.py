@@ -112,6 +112,6 @@ def _description(part: Any) -> str:
   """The configuration of a layer or optimizer, without its running number."""
   config = _unnumbered(part.get_config())
   config.pop("name", None)
-  # See `optimizers.decaying_kernels`.
-  limits = getattr(part, "decays", "")
-  return f"{type(part).__name__} {json.dumps(config, default=str)}{limits}"
+  # See `optimizers.decaying_kernels` and `optimizers.MomentumL2`.
+  more = getattr(part, "decays", "") + getattr(part, "rule", "")
+  return f"{type(part).__name__} {json.dumps(config, default=str)}{more}"

@@ -52,9 +52,9 @@ def read(source: Folder | TfdsImages, name: str,
   """Reads every image of a source once, or the index kept from last time.
 
   Files are read whole, for their digests and to see whether they are damaged,
-  and their heads decoded. The index
-  is kept in the cache (`cache.folder`) under names, sizes and times of the
-  files. Any number of processes may do this at once.
+  and their heads decoded. The index is kept in the cache (`cache.folder`) under
+  names, sizes and times of the files. Any number of processes may do this at
+  once.
 
   Args:
     source: The images.

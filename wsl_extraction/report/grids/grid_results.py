@@ -11,7 +11,7 @@ from typing import Any
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import metrics
 from wsl_extraction.evaluation.metrics import Estimate
-from wsl_extraction.report import run_folder
+from wsl_extraction.report import damage
 from wsl_extraction.report.grids.grid_runs import FIGURES, Cell, Run
 from wsl_extraction.report.run_folder import RunFolder
 
@@ -142,13 +142,10 @@ def taken_by_other_process(run: Run, root: pathlib.Path) -> bool:
 
 
 def _outcome(folder: RunFolder) -> Outcome | None:
-  try:
-    result = folder.read_json(folder.result.name)
-  except RecursionError as error:
-    raise run_folder.damaged(folder.result, error) from error
+  result = folder.read_json(folder.result.name)
   if result is None:
     return None
-  try:
+  with damage.reading(folder.result):
     surrogate, data = result.get("surrogate"), result.get("dataset")
     return Outcome(
         _text(result.get("status"), "status"),
@@ -159,8 +156,6 @@ def _outcome(folder: RunFolder) -> Outcome | None:
         None if data is None else _text(data.get("fingerprint", ""),
                                         "dataset") or None,
         dict(_figures(result.get("oracle") or {}, "oracle")))
-  except (TypeError, ValueError, AttributeError) as error:
-    raise run_folder.damaged(folder.result, error) from error
 
 
 def _text(value: Any, name: str) -> str:
