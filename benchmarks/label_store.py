@@ -72,9 +72,9 @@ def _store(path: pathlib.Path, keys: list[bytes], by_key: bool):
       self._spent += len(keys)
 
     def write(self, keys, response):
-      with self._file.transaction() as database:
+      with self._file.transaction():
         written = super().write(keys, response)
-        database.execute(
+        self._file.database.execute(
             "INSERT INTO charges (rows, keys) VALUES (?, '')", (len(keys),))
       return written
 
