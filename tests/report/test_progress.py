@@ -38,11 +38,11 @@ def _metered(stream, clock, steps, seconds, **options):
 
 def test_plain_lines_come_at_most_every_five_seconds_and_once_at_the_end():
   stream = io.StringIO()
-  _metered(stream, _Clock(), range(1, 101), 0.125, images=64)
+  _metered(stream, _Clock(), range(1, 101), 0.125, examples=64)
   assert stream.getvalue().splitlines() == [
-      "surrogate  40/400 steps  loss 0.412  512 images/s  45 s left",
-      "surrogate  80/400 steps  loss 0.412  512 images/s  40 s left",
-      "surrogate  100/400 steps  loss 0.412  512 images/s  in 12 s"]
+      "surrogate  40/400 steps  loss 0.412  512 examples/s  45 s left",
+      "surrogate  80/400 steps  loss 0.412  512 examples/s  40 s left",
+      "surrogate  100/400 steps  loss 0.412  512 examples/s  in 12 s"]
 
 
 def test_time_left_ignores_compilation_and_earlier_processes():
@@ -70,7 +70,7 @@ def test_time_left_follows_the_recent_rate():
     for done in range(110, 501, 10):
       clock.now += 1
       meter.update(done)
-    assert stream.getvalue().splitlines()[-1].endswith("10 images/s  50 s left")
+    assert stream.getvalue().endswith("10 examples/s  50 s left\n")
 
 
 def test_a_unit_longer_than_the_window_still_gives_a_rate():
@@ -79,14 +79,14 @@ def test_a_unit_longer_than_the_window_still_gives_a_rate():
     for done in range(1, 6):
       clock.now += 100
       meter.update(done)
-  assert "label  4/10 images  0.01 images/s  10 min 00 s left" in (
+  assert "label  4/10 examples  0.01 examples/s  10 min 00 s left" in (
       stream.getvalue())
 
 
 def test_nothing_to_do_still_says_so():
   stream = io.StringIO()
   progress.Meter("label", 100, done=100, stream=stream).close()
-  assert stream.getvalue() == "label  100/100 images  in 0 s\n"
+  assert stream.getvalue() == "label  100/100 examples  in 0 s\n"
 
 
 def test_updates_out_of_order_never_go_back():
@@ -97,7 +97,7 @@ def test_updates_out_of_order_never_go_back():
     assert meter.done == 5
     meter.close()
     meter.update(6)
-  assert stream.getvalue().startswith("label  5/9 images")
+  assert stream.getvalue().startswith("label  5/9 examples")
   assert stream.getvalue().count("\n") == 1
 
 
@@ -105,11 +105,11 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back(monkeypatch):
   monkeypatch.setenv("TERM", "xterm")
   monkeypatch.setenv("COLUMNS", "120")
   stream, out = _Terminal(), sys.stdout
-  _metered(stream, _Clock(), range(1, 401), 0.125, images=64)
+  _metered(stream, _Clock(), range(1, 401), 0.125, examples=64)
   text = stream.getvalue()
   assert "━" in text and "\x1b[2K" in text
-  assert "200/400  25 s left  512 images/s  loss 0.412" in text
-  assert "400/400  in 50 s  512 images/s  loss 0.412" in text
+  assert "200/400  25 s left  512 examples/s  loss 0.412" in text
+  assert "400/400  in 50 s  512 examples/s  loss 0.412" in text
   assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
   assert text.find("\x1b[?25h") < text.find("━") + len(text) // 10
   assert sys.stdout is out
@@ -119,7 +119,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
   monkeypatch.setenv("TERM", "dumb")
   stream = _Terminal()
   progress.Meter("label", 2, stream=stream).close()
-  assert stream.getvalue() == "label  0/2 images  in 0 s\n"
+  assert stream.getvalue() == "label  0/2 examples  in 0 s\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -147,7 +147,7 @@ def test_a_narrow_terminal_keeps_one_line_with_the_time_left(monkeypatch):
   monkeypatch.setenv("TERM", "xterm")
   monkeypatch.setenv("COLUMNS", "50")
   stream = _Terminal()
-  _metered(stream, _Clock(), range(1, 201), 0.125, images=64)
+  _metered(stream, _Clock(), range(1, 201), 0.125, examples=64)
   assert "25 s left" in stream.getvalue()
   assert "…" in stream.getvalue()
   assert stream.getvalue().count("\n") == 1

@@ -71,7 +71,7 @@ def test_progress_of_fit_starts_at_the_restored_step():
   assert lines[0].startswith("surrogate  1")
   assert " steps  loss " in lines[0]
   assert lines[-1].startswith("surrogate  20/20 steps  loss ")
-  assert "images/s" in lines[-1] and " in " in lines[-1]
+  assert "examples/s" in lines[-1] and " in " in lines[-1]
 
 
 def test_progress_serves_models_that_count_no_steps():

@@ -33,7 +33,7 @@ class Meter:
   On a terminal it is a bar; elsewhere a plain line at most every `interval`
   seconds, and always a last one:
 
-      surrogate  120/400 steps  loss 0.412  812 images/s  11 s left
+      surrogate  120/400 steps  loss 0.412  812 examples/s  11 s left
 
   The rate is that of the last half minute and starts with the first update,
   so neither compilation nor what an earlier process did enters. A stream
@@ -44,8 +44,8 @@ class Meter:
     label: What is going on, one word.
     total: How many units there are in all.
     unit: The name of what is counted.
-    images: Images in one unit; the rate is then in images/s. None where a
-      unit is not made of images: the rate is in units/s.
+    examples: Those in one unit; the rate is then in examples/s. None where a
+      unit is not made of them: the rate is in units/s.
     done: Units that were done before this process started.
     stream: Where to write; standard error by default.
     interval: Seconds between plain lines.
@@ -53,12 +53,12 @@ class Meter:
   """
 
   def __init__(
-      self, label: str, total: int, unit: str = "images", *,
-      images: float | None = None, done: int = 0,
+      self, label: str, total: int, unit: str = "examples", *,
+      examples: float | None = None, done: int = 0,
       stream: TextIO | None = None, interval: float = 5.0,
       clock: Callable[[], float] = time.monotonic):
     self._label, self._total, self._unit = label, total, unit
-    self._images = images
+    self._examples = examples
     self._done, self._figures = done, {}
     self._stream = sys.stderr if stream is None else stream
     self._clock = clock
@@ -159,9 +159,9 @@ class Meter:
   def _speed(self, rate: float | None) -> list[str]:
     if not rate:
       return []
-    if self._images is None:
+    if self._examples is None:
       return [f"{figure(rate)} {self._unit}/s"]
-    return [f"{figure(rate * self._images)} images/s"]
+    return [f"{figure(rate * self._examples)} examples/s"]
 
   def _left(self, rate: float | None, now: float, last: bool) -> list[str]:
     if last:

@@ -25,13 +25,13 @@ class Progress(keras.callbacks.Callback):
   fails: use it as a context manager, so that an error message begins on a
   line of its own.
 
-      with Progress("surrogate", 400, images_per_step=256) as shown:
+      with Progress("surrogate", 400, examples_per_step=256) as shown:
         student.fit(batches, verbose=0, callbacks=[shown])
 
   Args:
     label: What is trained, one word.
     total_steps: Steps in all, those before a resume included.
-    images_per_step: Images that the network sees in a step; without it the
+    examples_per_step: Rows that the network sees in a step; without it the
       speed is shown in steps/s.
     stream: Where to write; standard error by default.
     interval: Seconds between lines where there is no terminal.
@@ -44,12 +44,13 @@ class Progress(keras.callbacks.Callback):
 
   def __init__(
       self, label: str, total_steps: int,
-      images_per_step: float | None = None, *, stream: TextIO | None = None,
+      examples_per_step: float | None = None, *, stream: TextIO | None = None,
       interval: float = 5.0, clock: Callable[[], float] = time.monotonic):
     super().__init__()
     self._label, self._total = label, total_steps
     self._options: dict[str, Any] = dict(
-        images=images_per_step, stream=stream, interval=interval, clock=clock)
+        examples=examples_per_step, stream=stream, interval=interval,
+        clock=clock)
     self._meter: progress.Meter | None = None
     self._base, self._passes = 0, 1
 
