@@ -32,7 +32,7 @@ from wsl_extraction.errors import InputError
 
 TAKEN = {
     "scores of four decimals": answers(lambda x: scores(x).round(4)),
-    "scores of two decimals": answers(lambda x: scores(x).round(2) + 0.0),
+    "scores of two decimals": answers(lambda x: scores(x).round(2)),
     "percent": answers(lambda x: 100 * scores(x), outputs="percent"),
     "bfloat16": answers(lambda x: scores(x).astype(ml_dtypes.bfloat16)),
     "float16 in float32": answers(
