@@ -11,8 +11,10 @@ from wsl_extraction.equivalence.bounds import (
     TINY,
     Layers,
     Pair,
+    above,
     gamma,
     intervals,
+    underflow,
 )
 
 
@@ -69,7 +71,8 @@ def backward(pair: Pair, goal: np.ndarray, constant: float | np.ndarray,
                   v < 0:  a = v slope, t = 0, since v <= a <= 0
 
   which holds for the floats a as they are. The rounding of t and of the sums
-  is paid for with the largest possible h.
+  is paid for with the largest possible h. A coefficient that is NaN stays so
+  up to the bound, which is infinite then.
 
   Args:
     pair: The networks.
@@ -99,13 +102,14 @@ def backward(pair: Pair, goal: np.ndarray, constant: float | np.ndarray,
       size = np.maximum(ranges.high[layer - 1], 0)
     else:
       size = np.maximum(np.abs(low), np.abs(high))
-    residual = (np.abs(slope) @ np.abs(matrix).T) * size
-    error = error + gamma(matrix.shape[1]) * residual.sum(axis=-1)
+    lost = gamma(matrix.shape[1]) * (np.abs(slope) @ np.abs(matrix).T)
+    error = error + (
+        (lost + underflow(matrix.shape[1])) * size).sum(axis=-1)
     terms += 2 * sum(matrix.shape)
   ends = np.maximum(goal * low, goal * high)
   total = total + ends.sum(axis=-1)
   slack = slack + np.abs(ends).sum(axis=-1)
-  return Pass(total + gamma(terms) * (slack + error) + error + TINY,
+  return Pass(above(total + gamma(terms) * (slack + error) + error + TINY),
               scores[::-1], goal)
 
 
@@ -122,14 +126,12 @@ def _lines(goal: np.ndarray, least: np.ndarray, most: np.ndarray,
   undecided = ~(is_on | is_off)
   width = np.where(undecided, most - least, 1)
   chord = goal * (np.where(undecided, most, 0) / width)
-  above = undecided & (goal >= 0)
-  slope = np.where(is_on, goal + np.maximum(split, 0), 0.0)
+  rises = undecided & (goal >= 0)
+  slope = np.where(rises, chord, goal * multipliers.slope[layer])
+  slope = np.where(is_on, goal + np.maximum(split, 0), slope)
   slope = np.where(is_off, -np.maximum(-split, 0), slope)
-  slope = np.where(above, chord, slope)
-  slope = np.where(undecided & (goal < 0),
-                   goal * multipliers.slope[layer], slope)
   shift = np.where(
-      above, np.maximum(-slope * least, (goal - slope) * most), 0)
+      rises, np.maximum(-slope * least, (goal - slope) * most), 0)
   score = np.where(undecided, np.abs(goal) * (-least * most / width), 0)
   return slope, shift.sum(axis=-1), score
 

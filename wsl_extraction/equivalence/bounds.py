@@ -4,8 +4,17 @@ A sum of n products that float64 computes in any order, with or without fused
 operations, lies within n u / (1 - n u) times the sum of the absolute products
 of its exact value, u = 2^-53 (Higham 2002, section 3.1). Here every such error
 is taken as (n + 4) 2^-52, twice as much, which also covers that the absolute
-sum is itself rounded; 1e-290 more covers what underflows. What these functions
-call a bound is then one for the exact function of the float64 weights.
+sum is itself rounded. A product that underflows is off by 2^-1075 at most,
+whatever its size: where errors are multiplied afterwards, each product is
+charged 2^-1074 (`underflow`); at the end, 1e-290 covers all of them.
+
+Infinity and NaN bound nothing. Either may stand for a number that float64
+cannot hold, so `above` and `below` turn what is not finite into "not known": no
+upper bound is below plus infinity because something overflowed.
+
+What these functions call a bound is then one for the function of real numbers
+that has the stored float64 weights: the exact one, not the float answers, which
+a device rounds in its own order.
 
 References:
   Higham. Accuracy and Stability of Numerical Algorithms. SIAM 2002.
@@ -30,6 +39,21 @@ TINY = 1e-290
 def gamma(terms: int) -> float:
   """The relative error of a sum of so many products, doubled."""
   return (terms + 4) * 2.0**-52
+
+
+def underflow(terms: int) -> float:
+  """The most that a sum of so many products loses to underflow, doubled."""
+  return (terms + 4) * 2.0**-1073
+
+
+def above(bound: np.ndarray) -> np.ndarray:
+  """Upper bounds, infinite where they were not computed."""
+  return np.where(np.isfinite(bound), bound, np.inf)
+
+
+def below(bound: np.ndarray) -> np.ndarray:
+  """Lower bounds, minus infinity where they were not computed."""
+  return np.where(np.isfinite(bound), bound, -np.inf)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +94,7 @@ class Pair:
         tuple(np.hstack(both) for both in zip(
             f.biases[:-1], g.biases[:-1], strict=True)),
         np.vstack([f.weights[-1], -g.weights[-1]]), offset,
-        np.abs(lost))
+        above(np.abs(lost)))
 
   @property
   def sizes(self) -> list[int]:
@@ -100,8 +124,8 @@ def affine_range(low: np.ndarray, high: np.ndarray, matrix: np.ndarray,
   size = np.maximum(np.abs(low), np.abs(high))
   error = gamma(2 * len(matrix)) * (
       size @ np.abs(matrix) + np.abs(bias)) + TINY
-  return (low @ positive + high @ negative + bias - error,
-          high @ positive + low @ negative + bias + error)
+  return (below(low @ positive + high @ negative + bias - error),
+          above(high @ positive + low @ negative + bias + error))
 
 
 def intervals(pair: Pair, low: np.ndarray, high: np.ndarray,

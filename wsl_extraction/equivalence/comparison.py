@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
+import math
 import time
 from collections.abc import Callable
 
@@ -87,11 +88,10 @@ class Comparison:
     self.pair = simplify.without_idle(pair, backward.tightened(pair, *box))
     self._ranges = backward.tightened(self.pair, *box)
     # Exact where nothing is left, and 0 for copies.
+    size, error = np.abs(self.pair.offset), self.pair.offset_error
     self.upper = np.where(
-        self.pair.readout.any(axis=0), np.inf, np.nextafter(
-            np.abs(self.pair.offset),
-            np.where(self.pair.offset_error > 0, np.inf,
-                     np.abs(self.pair.offset))))
+        self.pair.readout.any(axis=0) | ~np.isfinite(size + error), np.inf,
+        np.nextafter(size, np.where(error > 0, np.inf, size)))
     for multipliers in backward.plain_multipliers(self._ranges):
       self.upper = np.minimum(self.upper, self._passed(multipliers))
     matched = matching.matched_bound(self.f, self.g, self.domain)
@@ -105,13 +105,28 @@ class Comparison:
         sign * self.pair.offset + self.pair.offset_error, self._ranges,
         [None] * len(self.pair.weights), self.domain.low, self.domain.high,
         multipliers).bound for sign in (1.0, -1.0)]
-    return np.maximum(*sides)
+    return bounds.above(np.maximum(*sides))
 
   @property
   def best_inputs(self) -> np.ndarray:
     """The best input met, [d]; there is one after `glance`."""
     assert self.inputs is not None, "no input was evaluated"
     return self.inputs
+
+  @property
+  def value(self) -> float:
+    """The best exact |f - g| met, as a float: infinite beyond float64."""
+    return as_float(self.lower)
+
+  def check(self) -> None:
+    """Raises ArithmeticError where a bound is below an exact difference.
+
+    No input does that unless this package is wrong: rather no answer then.
+    """
+    if not self.lower <= as_exact(float(self.upper.max())):
+      raise ArithmeticError(
+          f"a bound of {self.upper.max()!r} is contradicted by a difference of "
+          f"{self.value!r}; please report these networks")
 
   def offer(self, inputs: np.ndarray) -> None:
     """Evaluates an input [d] exactly, and keeps it if it is the best."""
@@ -130,6 +145,8 @@ class Comparison:
   def climb(self, seed: int, samples: int = 20_000, rounds: int = 60) -> None:
     """Looks for inputs by sampling and `hill_climbing.climbed`."""
     rng = np.random.default_rng(seed)
+    if self.inputs is None:
+      self.offer(np.clip(0.0, self.domain.low, self.domain.high))
     for inputs in hill_climbing.climbed(
         self.pair, self.domain, rng, samples, rounds):
       self.offer(inputs)
@@ -155,7 +172,7 @@ class Comparison:
     # Each gets its share of the time, then the unfinished ones what is left.
     for turn in range(2):
       open_ones = [tree for (output, _), tree in trees.items()
-                   if self.upper[output] > target(float(self.lower))
+                   if self.upper[output] > target(self.value)
                    and not tree.is_done]
       for place, tree in enumerate(open_ones):
         if self.clock.left <= 0 or self.lower > stop:
@@ -172,7 +189,7 @@ class Comparison:
         self.domain.high, sign * self.pair.readout[:, output],
         float(sign * self.pair.offset[output]
               + self.pair.offset_error[output]))
-    tree.value = float(self.lower)
+    tree.value = self.value
     return tree
 
   def _grow(self, tree: Tree, target: Callable[[float], float],
@@ -194,12 +211,12 @@ class Comparison:
   def _run(self, tree: Tree, target: Callable[[float], float], stop: float,
            is_enough: Callable[[], bool]) -> None:
     def is_late() -> bool:
-      self.clock.say(float(self.lower), float(self.upper.max()))
+      self.clock.say(self.value, float(self.upper.max()))
       return self.clock.left <= 0 or is_enough()
 
     before = tree.regions
     # What another tree met closes regions of this one too.
-    tree.value = max(tree.value, float(self.lower))
+    tree.value = max(tree.value, self.value)
     threshold = max(stop, tree.value)
     while not tree.is_done and not is_late() and self.lower <= stop:
       tree.run(target, is_late, threshold)
@@ -211,7 +228,7 @@ class Comparison:
 
   def _enumerate(self, target: Callable[[float], float], stop: float) -> None:
     blocks = Enumeration(self.pair)
-    blocks.value = max(blocks.value, float(self.lower))
+    blocks.value = max(blocks.value, self.value)
 
     def is_late() -> bool:
       self.clock.say(blocks.value, float(self.upper.max()))
@@ -222,6 +239,19 @@ class Comparison:
       self.offer(blocks.inputs)
     self.upper = np.minimum(self.upper, blocks.upper)
     self.regions += blocks.corners
+
+
+def as_float(number: fractions.Fraction) -> float:
+  """The nearest float64; infinite beyond the largest."""
+  try:
+    return float(number)
+  except OverflowError:
+    return math.copysign(math.inf, number)
+
+
+def as_exact(number: float) -> fractions.Fraction | float:
+  """A float as the fraction that it is; infinity stays."""
+  return fractions.Fraction(number) if math.isfinite(number) else number
 
 
 def check(f: ReluNetwork, g: ReluNetwork, domain: Domain) -> None:

@@ -1,10 +1,16 @@
 """Decision of the equality of two ReLU networks, with proof.
 
+What is proved is a statement on two functions of real numbers, those with the
+stored float64 weights in exact arithmetic. The answers that a device computes
+with these weights differ from them by its own rounding, which is not bounded
+here.
+
 What is trusted, and nothing else: `ReluNetwork.exact`, which evaluates in whole
 numbers of any size; `bounds`, `matching` and the error of `enumeration`, whose
 rounding errors are bounded in their docstrings; and the bookkeeping of `tree`.
 The linear and mixed-integer programs of HiGHS propose inputs, which are then
-evaluated exactly, and multipliers, of which any give a bound.
+evaluated exactly, and multipliers, of which any give a bound. Numbers beyond
+float64, which overflow somewhere on the way, leave a bound infinite.
 
 References:
   Jagielski et al. 2020, section 3.3, Theorem 2 (NP-hard, so time may run out).
@@ -20,10 +26,20 @@ import math
 
 import numpy as np
 
-from wsl_extraction.equivalence.comparison import Clock, Comparison, Report
+from wsl_extraction.equivalence.comparison import (
+    Clock,
+    Comparison,
+    Report,
+    as_float,
+)
 from wsl_extraction.equivalence.domains import Domain
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
+
+
+# What overflows is no error: it ends in an infinite bound.
+_quiet = np.errstate(over="ignore", under="ignore", invalid="ignore",
+                     divide="ignore")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +77,7 @@ class Undecided:
   Attributes:
     inputs: The best input met, [d].
     lower: |f - g| there, exactly; at most the tolerance.
-    upper: Proved: no |f - g| is above it.
+    upper: Proved: no |f - g| is above it; infinite if nothing is known.
     seconds: What it took.
   """
 
@@ -78,7 +94,7 @@ class Largest:
   Attributes:
     inputs: Where it is at least `lower`, [d].
     lower: |f - g| there, exactly.
-    upper: Proved: it is at most this.
+    upper: Proved: it is at most this; infinite if nothing is known.
     seconds: What it took.
   """
 
@@ -88,6 +104,7 @@ class Largest:
   seconds: float
 
 
+@_quiet
 def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
            tolerance: float = 0.0, time_limit: float = 60.0, *,
            seed: int = 0, report: Report | None = None
@@ -115,13 +132,15 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
           and 0 <= tolerance < math.inf):
     raise InputError(f"the tolerance is {tolerance!r}; give 0 or more")
   clock = Clock(time_limit, report)
+  limit = as_float(fractions.Fraction(tolerance))
   known = Comparison(f, g, domain, clock)
   if known.upper.max() > tolerance:
     known.glance(seed)
     if known.lower > tolerance:
       known.climb(seed)  # for a difference worth showing
     else:
-      known.prove(lambda _: float(tolerance), float(tolerance))
+      known.prove(lambda _: limit, limit)
+  known.check()
   if known.lower > tolerance:
     return Different(known.best_inputs, known.lower, clock.seconds)
   if known.upper.max() <= tolerance:
@@ -130,6 +149,7 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
                    clock.seconds)
 
 
+@_quiet
 def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
                        time_limit: float = 60.0, *, gap: float = 1e-3,
                        enough: float = 0.0, seed: int = 0,
@@ -161,9 +181,10 @@ def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
 
   # An input is wanted in any case; a good one only if it decides something.
   known.glance(seed)
-  if known.upper.max() > good_enough(float(known.lower)):
+  if known.upper.max() > good_enough(known.value):
     known.climb(seed)
-  if known.upper.max() > good_enough(float(known.lower)):
+  if known.upper.max() > good_enough(known.value):
     known.prove(good_enough, math.inf)
+  known.check()
   return Largest(known.best_inputs, known.lower, float(known.upper.max()),
                  clock.seconds)

@@ -58,7 +58,13 @@ class Box:
 
   def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform inputs [n, d]."""
-    drawn = rng.uniform(self.low, self.high, (n, self.dimension))
+    with np.errstate(over="ignore"):
+      is_wide = not np.isfinite(self.high - self.low).all()
+    if is_wide:  # wider than any float64
+      share = rng.uniform(size=(n, self.dimension))
+      drawn = self.low * (1 - share) + self.high * share
+    else:
+      drawn = rng.uniform(self.low, self.high, (n, self.dimension))
     return np.clip(drawn, self.low, self.high)
 
   def holds(self, inputs: np.ndarray) -> bool:

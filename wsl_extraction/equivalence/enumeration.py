@@ -12,11 +12,19 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.equivalence.backward import backward, plain_multipliers
-from wsl_extraction.equivalence.bounds import TINY, Pair, gamma, intervals
+from wsl_extraction.equivalence.bounds import (
+    TINY,
+    Pair,
+    above,
+    gamma,
+    intervals,
+)
 
-# Inputs that vary within a block, and blocks that are bounded together.
+# Inputs that vary within a block, and blocks that are bounded together, as far
+# as one step stays below so many products: a quarter of a second.
 _FREE = 14
 _BATCH = 1024
+_PRODUCTS = 1 << 28
 
 
 class Enumeration:
@@ -35,7 +43,12 @@ class Enumeration:
                            np.ones(len(pair.weights[0])))
     size = np.abs(pair.weights[0]).sum(axis=1)
     self._order = np.argsort(-size, kind="stable")
-    self._free = min(len(size), _FREE)
+    products = sum(matrix.size for matrix in (*pair.weights, pair.readout))
+    room = max(_PRODUCTS // products, 1).bit_length() - 1
+    self._free = min(len(size), _FREE, room)
+    # Each block is bounded for all outputs, signs and choices of multipliers.
+    self._batch = min(_BATCH, max(1, (1 << room) // (
+        8 * pair.readout.shape[1])))
     self._blocks = 1 << (len(size) - self._free)
     self._table = _bits(np.arange(1 << self._free), self._free)
     # What the free inputs give to the first layer, the same in all blocks.
@@ -48,8 +61,10 @@ class Enumeration:
     """Goes through all blocks, or stops; see `branch_and_bound.Tree.run`."""
     closed = -np.inf
     fixed = len(self._order) - self._free
-    for start in range(0, self._blocks, _BATCH):
-      numbers = np.arange(start, min(start + _BATCH, self._blocks))
+    for start in range(0, self._blocks, self._batch):
+      if is_late():
+        return
+      numbers = np.arange(start, min(start + self._batch, self._blocks))
       prefixes = _bits(numbers, fixed)
       bounds = self._block_bounds(prefixes)
       for prefix, bound in zip(prefixes, bounds, strict=True):
@@ -92,10 +107,11 @@ class Enumeration:
       values = np.maximum(values @ matrix + bias, 0)
     values = np.abs(values @ pair.readout + pair.offset)
     row, _ = np.unravel_index(np.argmax(values), values.shape)
-    if values.max() > self.value:
+    if np.isfinite(values.max()) and values.max() > self.value:
       self.value, self.inputs = float(values.max()), np.empty(len(self._order))
       self.inputs[self._order] = np.hstack([prefix, self._table[row]])
-    return float(((values.max(axis=0) + self._error) * (1 + 2.0**-50)).max())
+    most = values.max(axis=0) + self._error
+    return float(above(most * (1 + 2.0**-50)).max())
 
 
 def rounding(pair: Pair, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -108,7 +124,7 @@ def rounding(pair: Pair, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     error = error @ absolute + gamma(len(matrix)) * (
         (size + error) @ absolute + np.abs(bias)) + TINY
     size = (size @ absolute + np.abs(bias) + error) * (1 + 2.0**-40)
-  return (error + pair.offset_error) * (1 + 2.0**-40)
+  return above((error + pair.offset_error) * (1 + 2.0**-40))
 
 
 def _bits(numbers: np.ndarray, count: int) -> np.ndarray:

@@ -34,7 +34,7 @@ def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
       domain.sample(samples - len(corners), rng),
       np.where(corners, domain.high, domain.low)])
   values = pair.difference(inputs)
-  both = np.hstack([values, -values])
+  both = _comparable(np.hstack([values, -values]))
   for place in np.argsort(-both.max(axis=0), kind="stable")[:_GOALS]:
     best = inputs[np.argsort(-both[:, place])[:_CLIMBERS]]
     sign, output = (1.0, place) if place < values.shape[1] else (
@@ -50,11 +50,17 @@ def _climb(pair: Pair, domain: Domain, best: np.ndarray, output: int,
       moves = np.concatenate(
           [moves, _ascended(pair, domain, best, output, sign)])
     tried = np.concatenate([best[None], moves])
-    values = sign * pair.difference(
-        tried.reshape(-1, domain.dimension))[:, output]
+    values = _comparable(sign * pair.difference(
+        tried.reshape(-1, domain.dimension))[:, output])
     winner = np.argmax(values.reshape(tried.shape[:2]), axis=0)
     best = tried[winner, np.arange(len(best))]
-  return best[np.argmax(sign * pair.difference(best)[:, output])]
+  return best[np.argmax(_comparable(
+      sign * pair.difference(best)[:, output]))]
+
+
+def _comparable(values: np.ndarray) -> np.ndarray:
+  """NaN as the least of all: no reason to go there."""
+  return np.where(np.isnan(values), -np.inf, values)
 
 
 def _moved(domain: Domain, best: np.ndarray, rng: np.random.Generator

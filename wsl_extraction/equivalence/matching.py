@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize
 
-from wsl_extraction.equivalence.bounds import TINY, affine_range
+from wsl_extraction.equivalence.bounds import TINY, above, affine_range
 from wsl_extraction.equivalence.domains import Domain
 from wsl_extraction.networks.relu_network import ReluNetwork
 
@@ -52,12 +52,12 @@ def matched_bound(f: ReluNetwork, g: ReluNetwork, domain: Domain
         *f_part, by_g[:, order], g.biases[layer][order], scale, ratio,
         (least, most), (apart_low, apart_high))
     least, most = affine_range(least, most, *f_part)
-    off = (most <= 0) & (ratio * most * _UP**-1 + high <= 0)
+    off = (most <= 0) & (ratio * most * _UP**-1 + high + TINY <= 0)
     least, most = np.maximum(least, 0), np.maximum(most, 0)
     apart_low = np.where(off, 0, np.minimum(low, 0))
     apart_high = np.where(off, 0, np.maximum(high, 0))
     scale = ratio
-  return np.maximum(np.abs(low), np.abs(high))
+  return above(np.maximum(np.abs(low), np.abs(high)))
 
 
 def _paired(of_f: np.ndarray, of_g: np.ndarray
@@ -68,9 +68,17 @@ def _paired(of_f: np.ndarray, of_g: np.ndarray
     of_f: Weights and bias of each unit, a column each, [inputs + 1, m].
     of_g: Likewise, as if g read f's units.
   """
-  sizes = [np.maximum(np.linalg.norm(part, axis=0), 1e-150)
+  # Largest entries, as squares in a norm overflow and vanish.
+  sizes = [np.maximum(np.abs(part).max(axis=0), 1e-250)
            for part in (of_f, of_g)]
-  likeness = (of_f / sizes[0]).T @ (of_g / sizes[1])
+  shapes = [part / size for part, size in zip((of_f, of_g), sizes, strict=True)]
+  lengths = [np.linalg.norm(shape, axis=0) for shape in shapes]
+  sizes = [size * np.maximum(length, 1e-150) for size, length in zip(
+      sizes, lengths, strict=True)]
+  likeness = (shapes[0] / np.maximum(lengths[0], 1e-150)).T @ (
+      shapes[1] / np.maximum(lengths[1], 1e-150))
+  if not np.isfinite(likeness).all():
+    return np.arange(len(sizes[0])), None
   _, order = optimize.linear_sum_assignment(-likeness)
   ratio = sizes[1][order] / sizes[0]
   usable = (ratio > 1e-100) & (ratio < 1e100)

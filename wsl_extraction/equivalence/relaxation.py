@@ -112,6 +112,9 @@ def solve(rows: Rows, goal: np.ndarray, ranges: Layers, phase: np.ndarray,
   cost = np.hstack([
       np.zeros(inputs), -goal,
       np.full(len(fixed), _ELASTIC * max(np.abs(goal).max(), _LEAST_GOAL))])
+  if not all(np.isfinite(array).all() for array in (
+      upper, limits, equal, bias, cost)):
+    return None
   result = optimize.linprog(
       cost, np.hstack([upper, excess]), limits,
       np.hstack([equal, np.zeros((len(equal), len(fixed)))]), bias[is_on],
