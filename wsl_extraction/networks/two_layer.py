@@ -79,9 +79,11 @@ class TwoLayerNetwork(ReluNetwork):
         self.linear + self.normals.T @ moved,
         self.constant + self.offsets @ moved)
 
-  def of_inputs(self, origin: np.ndarray, scale: float) -> TwoLayerNetwork:
-    """The same function of x = origin + scale z."""
-    normals, linear = self.normals / scale, self.linear / scale
+  def of_inputs(self, origin: np.ndarray,
+                scale: np.ndarray | float) -> TwoLayerNetwork:
+    """The same function of x = origin + scale z, scale a number or [d]."""
+    scale = np.broadcast_to(scale, origin.shape)
+    normals, linear = self.normals / scale, self.linear / scale[:, None]
     return self.of(normals, self.offsets - normals @ origin, self.outer,
                    linear, self.constant - origin @ linear)
 

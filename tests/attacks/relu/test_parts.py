@@ -13,6 +13,7 @@ from wsl_extraction.attacks.relu import jacobians, signs
 from wsl_extraction.attacks.relu.line_search import LineSearch, TooManyKinks
 from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.attacks.relu.region import Region
+from wsl_extraction.attacks.relu.smooth import Smooth, curves_within, is_curve
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
@@ -28,7 +29,8 @@ def search(f, confirm=False):
   line = LineSearch(
       f, lambda y, t: 2.0**-50 * (np.abs(y).max(axis=1) + 1 + t),
       np.random.default_rng(0), confirm)
-  return line(Region(np.zeros(3), 1.0, np.zeros(3)).grid(-1e8, 1e8), 1e-9)
+  region = Region(np.zeros(3), np.ones(3), np.zeros(3))
+  return line(region.grid(-1e8, 1e8), 1e-9)
 
 
 @settings(max_examples=60)
@@ -51,6 +53,25 @@ def test_all_kinks_of_a_line_are_found(seed, h, k):
   assert not kinks.merged.any()
 
 
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10**6), h=st.integers(1, 300),
+       k=st.sampled_from([1, 3, 10]))
+def test_no_sum_of_kinks_is_taken_for_a_curve(seed, h, k):
+  rng = np.random.default_rng(seed)
+  at, jumps = rng.uniform(-1, 1, h), rng.standard_normal((h, k))
+  assert not curves_within(
+      lambda t: np.maximum(t[:, None] - at, 0) @ jumps, -1, 1, 1e-13)
+
+
+@pytest.mark.parametrize("function", [
+    np.tanh, np.square, lambda t: np.logaddexp(0, 1e5 * t) / 1e5,
+    lambda t: np.where(t > 0, t, np.expm1(np.minimum(t, 0)))])
+def test_curves_are_told_however_sharp(function):
+  assert curves_within(
+      lambda t: function(t)[:, None] * [1.0, -2.0], -0.7, 1, 1e-15)
+  assert not is_curve(np.maximum(np.linspace(-1, 1, 33), 0)[:, None], 1e-15)
+
+
 def test_parallel_jumps_need_to_be_confirmed():
   at = np.array([0.3, 0.31, 0.33, 0.36])
   size = np.outer([1.0, -0.5, 2.0, 0.7], [1.0, 2.0, 3.0])
@@ -59,8 +80,14 @@ def test_parallel_jumps_need_to_be_confirmed():
 
 
 def test_a_curve_is_no_line():
-  with pytest.raises(TooManyKinks, match="not in straight"):
+  with pytest.raises(Smooth, match="bend smoothly"):
     search(lambda t: np.sin(np.outer(t, [1.0, 2.0])))
+
+
+def test_noise_is_no_line_and_no_curve():
+  rng = np.random.default_rng(4)
+  with pytest.raises(TooManyKinks, match="not in straight"):
+    search(lambda t: rng.standard_normal((len(t), 2)))
 
 
 def test_signs_are_found_and_turn_units():
@@ -135,7 +162,8 @@ def test_base_points_have_few_kinks_between_them():
 @given(seed=st.integers(0, 10**6))
 def test_lines_and_samples_stay_in_the_box(seed):
   rng = np.random.default_rng(seed)
-  region = Region(rng.uniform(0.2, 0.8, 6), 2.0, np.zeros(6), box=(0.0, 1.0))
+  region = Region(rng.uniform(0.2, 0.8, 6), np.full(6, 2.0), np.zeros(6),
+                  box=(0.0, 1.0))
   along = rng.standard_normal(6)
   along /= np.linalg.norm(along)
   for end in region.span(np.zeros(6), along):

@@ -17,6 +17,7 @@ from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
 from wsl_extraction.attacks.extraction import Extraction, Figure, Status
 from wsl_extraction.attacks.knowledge import Knowledge
+from wsl_extraction.attacks.relu import feature_scales
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.attacks.relu.region import Region
 from wsl_extraction.attacks.relu.search import RecoveredNetwork, Search
@@ -98,7 +99,8 @@ class Functional(Attack):
   def run(self, oracle, knowledge, rng, runtime):
     examples = _examples(oracle.space, knowledge, rng)
     low, high = _value_range(oracle.space, examples)
-    size = (high - low) * math.sqrt(examples.shape[1]) / 2
+    size = feature_scales.half_ranges(
+        oracle.space, examples) * math.sqrt(examples.shape[1])
     middle = examples.mean(axis=0)
     region = Region(middle, size, np.zeros_like(middle),
                     box=(low, high) if self.box else None)
@@ -153,9 +155,12 @@ def _figures(recovered: RecoveredNetwork,
   region, units = answers.region, recovered.network.units
   bound = region.features * units / answers.oracle.outputs + units + 1
   share = answers.oracle.ledger.rows / bound
-  reach = region.radius * region.scale
   where = (f"inputs from {region.box[0]:g} to {region.box[1]:g}"
-           if region.box else f"all inputs within {reach:.1e} of the data")
+           if region.box else
+           f"all inputs within {region.radius / region.unit:.1e} times the "
+           "size of the data")
+  where += (", if the victim is a ReLU network of one hidden layer; rows "
+            "cannot rule out another function")
   figures = recovered.figures
   texts = {
       "bound": f"{bound:.0f} queries by counting unknowns; {share:.2f} of it "

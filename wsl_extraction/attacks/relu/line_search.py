@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wsl_extraction.attacks.relu import smooth
+
 # How many errors apart two numbers count as different; how wide a probe is,
 # beside the distance to its neighbour; how near a kink it is confirmed. Where
 # answers are precise the first may be large, the others small.
@@ -14,6 +16,8 @@ _PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 
 _SAME = 1e-3  # of a probe's width
 _PROBES = 3000  # more are not needed for a thousand units
+_CURVE = 150  # probes before the first look for a curve; then at each doubling
+_LOOKS = 3  # gaps that are looked at
 
 
 class TooManyKinks(Exception):
@@ -56,6 +60,7 @@ class LineSearch:
     self.loose, self.width, self.near = _NOISY if noisy else _PRECISE
     self.t = np.zeros(0)
     self.checked: dict[tuple[float, float], bool] = {}
+    self.next_look = _CURVE
 
   def __call__(self, grid: np.ndarray, resolution: float,
                rounds: int = 200) -> Kinks:
@@ -69,6 +74,7 @@ class LineSearch:
 
     Raises:
       TooManyKinks: They do not come to an end.
+      Smooth: The function is curved.
     """
     near = np.minimum(np.diff(grid, prepend=-np.inf),
                       np.diff(grid, append=np.inf))
@@ -134,6 +140,8 @@ class LineSearch:
     if not bad.any() and not split.any():
       return False
     places = np.flatnonzero(split).tolist()
+    if len(self.t) >= self.next_look and places:
+      self._look_for_curves(places)
     t = [self._between(i, gap[i], at[i]) for i in places]
     near = [min(x - self.t[i], self.t[i + 1] - x)
             for x, i in zip(t, places, strict=True)]
@@ -144,6 +152,15 @@ class LineSearch:
     self._insert(np.concatenate([t, again]),
                  np.concatenate([self.width * np.array(near), width]))
     return True
+
+  def _look_for_curves(self, places: list[int]) -> None:
+    """Refuses a function that bends smoothly in gaps that should be split."""
+    self.next_look = 2 * len(self.t)
+    chosen = self.rng.choice(places, min(_LOOKS, len(places)), replace=False)
+    if all(smooth.curves_within(
+        self.ask, float(self.t[i]), float(self.t[i + 1]),
+        float(max(self.e[i], self.e[i + 1]))) for i in chosen.tolist()):
+      raise smooth.Smooth(smooth.message("on a line"))
 
   def _unconfirmed(self, meets: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Looks left and right of where tangents meet: is that the kink?"""

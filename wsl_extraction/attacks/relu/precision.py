@@ -6,10 +6,14 @@ import dataclasses
 
 import numpy as np
 
+from wsl_extraction.attacks.relu import smooth
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.attacks.relu.region import Region
 
 _LARGEST = 300.0  # log-ratio of scores; at 700 they vanish
+_POINTS = 17  # of a line that may be a curve
+# Arithmetic in double precision bends straight lines by less than this.
+_STRAIGHT = 1e-13
 # The share of an output that rounding is to be, where one may go far out.
 _ROUNDED = 1e-13
 
@@ -27,18 +31,19 @@ class Precision:
   missing: str
 
 
-def choose_region(answers: LogitQueries, middle: np.ndarray, size: float,
+def choose_region(answers: LogitQueries, middle: np.ndarray, size: np.ndarray,
                   rng: np.random.Generator) -> Precision:
   """Measures the precision of answers, and sets the region accordingly.
 
   Args:
     answers: With a region of which only the box counts.
     middle: float64 [d]: the x around which the data lie.
-    size: How far they lie from it.
+    size: float64 [d]: how far they lie from it.
     rng: What decides.
 
   Raises:
     BudgetExceeded: The budget ends first.
+    Smooth: Answers bend everywhere.
   """
   box = answers.region.box
   offset = rng.standard_normal(len(middle)) / np.sqrt(len(middle))
@@ -85,6 +90,11 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
   bent = outputs[:, 0] - 2 * outputs[:, 1] + outputs[:, 2]
   bent = float(np.median(np.sqrt((bent**2).mean(axis=1) / 6))) / size
   rounded = answers.resolution / size
+  if bent > _STRAIGHT:
+    even = starts[:, None] + np.linspace(0, 2, _POINTS)[:, None] * step[:, None]
+    curves = answers(even.reshape(-1, d)).reshape(3, _POINTS, -1)
+    if any(smooth.is_curve(curve, 1e-16 * size) for curve in curves):
+      raise smooth.Smooth(smooth.message("near the data"))
   if bent > max(1e-5, 3 * rounded):
     return Precision(bent, (
         f"answers on a straight line of length 0.001 bend by {bent:.1e} of "

@@ -1,7 +1,7 @@
 """The region of queries, in coordinates of size one.
 
-Points are x = origin + scale z. All that follows the oracle's answers works
-with z, so that lengths need no unit.
+Points are x = origin + scale z, with a scale for each feature. All that follows
+the oracle's answers works with z, so that lengths need no unit.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class Region:
 
   Attributes:
     origin: float64 [d]: the x of z = 0.
-    scale: The x-length of z-length one.
+    scale: float64 [d]: the x-length of z-length one, of each feature.
     radius: The largest length of z.
     data: The z of the middle of the data.
     unit: The z-length of the size of the data.
-    box: The lowest and highest x of every feature, or None.
+    box: The lowest and highest x of all features, or None.
   """
 
   origin: np.ndarray
-  scale: float
+  scale: np.ndarray
   data: np.ndarray
   unit: float = 1.0
   radius: float = _FAR
@@ -79,7 +79,8 @@ class Region:
     room = float(self.radius - np.linalg.norm(point))
     if self.box is not None:
       x, (low, high) = self.inputs(point), self.box
-      room = min(room, float(np.minimum(x - low, high - x).min()) / self.scale)
+      room = min(room, float(
+          (np.minimum(x - low, high - x) / self.scale).min()))
     return max(room, 0.0)
 
   def grid(self, low: float, high: float) -> np.ndarray:
