@@ -61,6 +61,27 @@ def test_distillation_agrees_with_keras(temperature):
   np.testing.assert_allclose(
       (ours - entropy).mean() * temperature**2, numpy_of(theirs),
       rtol=2e-4, atol=1e-6)
+  np.testing.assert_allclose(
+      losses(Distillation(temperature, scaled=True), LOGITS,
+             answered(TEACHER, "logits")), ours * temperature**2, rtol=1e-6)
+
+
+def test_the_squared_temperature_keeps_the_size_of_steps():
+  """At large T the gradient is (z - t) / c, of rows without their means.
+
+  Hinton et al. 2015, equation 4: their 1 / (N T^2) times T^2.
+  """
+  gap = (LOGITS - LOGITS.mean(axis=1, keepdims=True)) - (
+      TEACHER - TEACHER.mean(axis=1, keepdims=True))
+  objective, batch = Distillation(50.0, True), answered(TEACHER, "logits")
+  step = 1.0
+  for row, column in np.ndindex(LOGITS.shape):
+    moved = np.zeros_like(LOGITS)
+    moved[row, column] = step
+    up, down = (losses(objective, LOGITS + sign * moved, batch)[row]
+                for sign in (1, -1))
+    np.testing.assert_allclose(
+        (up - down) / (2 * step), gap[row, column] / 3, rtol=0.1, atol=0.01)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.5, 4.0])

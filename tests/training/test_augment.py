@@ -188,6 +188,18 @@ def test_impossible_shift_is_refused(shift):
     Augment(shift)
 
 
+@pytest.mark.parametrize("side, pixels", [(28, 2), (8, 0), (32, 2), (224, 16)])
+def test_a_share_is_of_the_shorter_side(side, pixels):
+  share, whole = Augment(0.075), Augment(pixels)
+  images = images_of((20, side, side + 9, 1))
+  np.testing.assert_array_equal(*(
+      ops.convert_to_numpy(layer(images, training=True))
+      for layer in (share, whole)))
+  assert share.get_config()["shift"] == 0.075
+  with pytest.raises(InputError, match=r"shift=0\.075 is a share of sides"):
+    Augment(0.075)(keras.KerasTensor((None, None, None, 1)))
+
+
 @pytest.mark.parametrize("sides", [(8, 20), (20, 8), (3, 3)])
 def test_shift_as_large_as_a_side_is_refused(sides):
   images = images_of((2, *sides, 1))

@@ -19,8 +19,13 @@ class Distillation(Classification):
   With the oracle's logits t and the surrogate's z, the loss is
   H(softmax(t / T), softmax(z / T)). Scores p stand for logits log p, which
   differ from the real ones by a constant that the softmax takes away, so that
-  scores and logits teach the same. The loss is not multiplied by T^2: it is
-  the only term of its kind, and the factor would be one of the learning rate.
+  scores and logits teach the same.
+
+  The gradient of this loss shrinks as 1 / T^2. `scaled` multiplies it by T^2,
+  as Hinton et al. advise: steps then have one size at any temperature, and one
+  weight beside another term, such as `Rotation`'s. Without it a search of
+  temperatures is one of learning rates too. The extraction paper names no such
+  factor; its cells are without.
 
   What is done with mass that the oracle hides (label and score, top-k): the
   hidden classes count as one outcome, "something else", with probability
@@ -33,6 +38,7 @@ class Distillation(Classification):
 
   Attributes:
     temperature: T > 0; 1.5 was found by random search.
+    scaled: Multiplies the loss by T^2.
 
   References:
     Jagielski et al. 2020, section 4.1.
@@ -41,10 +47,12 @@ class Distillation(Classification):
   """
 
   temperature: float = 1.5
+  scaled: bool = False
   name: ClassVar[str] = "distillation"
 
   def __post_init__(self):
     checks.number("Distillation.temperature", self.temperature, above=0)
+    checks.flag("Distillation.scaled", self.scaled)
 
   @property
   def entries(self) -> frozenset[str]:
@@ -52,7 +60,8 @@ class Distillation(Classification):
 
   def losses(self, logits, batch):
     log_surrogate = ops.log_softmax(logits / self.temperature, axis=-1)
-    return -ops.sum(self.heated(batch) * log_surrogate, axis=-1)
+    losses = -ops.sum(self.heated(batch) * log_surrogate, axis=-1)
+    return losses * self.temperature**2 if self.scaled else losses
 
   def heated(self, batch: Batch) -> Any:
     """The oracle's probabilities [b, c] at the temperature."""

@@ -32,31 +32,41 @@ class Augment(keras.layers.Layer):
       (mirroring, and random crops from reflected images).
   """
 
-  def __init__(self, shift: int = 2, flip: bool = False,
+  def __init__(self, shift: int | float = 2, flip: bool = False,
                seed: int | None = 0, **kwargs: Any):
     """Remembers what to draw.
 
     Args:
-      shift: Largest translation along each axis, in pixels.
+      shift: Largest translation along each axis: a whole number of pixels, or a
+        share of the shorter side, 0 < shift < 1, in whole pixels that are not
+        more, so that one setting serves images of all sizes.
       flip: Whether to mirror as well.
       seed: Of the stream of draws; None takes any.
       **kwargs: Those of a Keras layer (name).
 
     Raises:
-      InputError: `shift` is not a whole number of at least 0; or, once the
-        layer sees images, it is not smaller than their sides.
+      InputError: `shift` is neither a whole number of at least 0 nor a share;
+        or, once the layer sees images, it is not smaller than their sides.
     """
     # Else a policy of mixed precision would round the images.
     super().__init__(autocast=False, **kwargs)
-    self.shift = checks.whole("Augment.shift", shift)
+    is_share = isinstance(shift, float) and 0 < shift < 1
+    self.shift = shift if is_share else checks.whole("Augment.shift", shift)
+    self.pixels = 0 if is_share else self.shift
     self.flip = checks.flag("Augment.flip", flip)
     self.seed = seed
     self.seed_generator = keras.random.SeedGenerator(seed)
 
   def build(self, input_shape: tuple[int | None, ...]) -> None:
     _, height, width, _ = input_shape
+    if isinstance(self.shift, float):
+      if height is None or width is None:
+        raise InputError(
+            f"Augment: shift={self.shift} is a share of sides that are not "
+            "known; give a whole number of pixels")
+      self.pixels = int(self.shift * min(height, width))
     for side in (height, width):
-      if side is not None and self.shift >= side:
+      if side is not None and self.pixels >= side:
         raise InputError(
             f"Augment: shift={self.shift} for images of {height} x {width} "
             "pixels; give a shift below both sides")
@@ -64,7 +74,7 @@ class Augment(keras.layers.Layer):
 
   def call(self, images: Any, training: bool = False) -> Any:
     """Returns the images varied if `training`, else as they are."""
-    if not training or not (self.shift or self.flip):
+    if not training or not (self.pixels or self.flip):
       return images
     return self.moved(images, *self.draw(ops.shape(images)[0]))
 
@@ -72,11 +82,11 @@ class Augment(keras.layers.Layer):
     """Draws the variation of `count` images.
 
     Returns:
-      The offsets [count, 2] (int32, rows and columns, -shift..shift) at which
+      The offsets [count, 2] (int32, rows and columns, -pixels..pixels) at which
       an image is read, and whether it is mirrored [count, 1] (int32, 0 or 1).
     """
     offsets = keras.random.randint(
-        (count, 2), -self.shift, self.shift + 1, seed=self.seed_generator)
+        (count, 2), -self.pixels, self.pixels + 1, seed=self.seed_generator)
     if not self.flip:
       return offsets, ops.zeros((count, 1), "int32")
     return offsets, keras.random.randint(
