@@ -84,6 +84,15 @@ def test_without_labels_only_fidelity_is_measured():
   assert found.surrogate["fidelity_top1"].value == 3 / 4
 
 
+@pytest.mark.parametrize("victim, surrogate, constant", [
+    ([0, 1, 2, 3], [2, 2, 2, 2], 2), ([2, 2, 2, 2], [2, 2, 2, 2], None),
+    ([0, 1, 2, 3], [2, 2, 2, 0], None)])
+def test_a_surrogate_that_always_gives_one_class(victim, surrogate, constant):
+  measured = by_goal.evaluate(Table(choices(surrogate)), examiner(Table(
+      choices(victim))), examples(4))
+  assert measured.constant_class == constant
+
+
 @pytest.mark.parametrize(("classes", "tops"), [(5, {1}), (6, {1, 5})])
 def test_five_classes_have_no_best_five(classes, tops):
   victim = Table(np.eye(classes))

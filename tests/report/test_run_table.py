@@ -42,6 +42,14 @@ def test_the_table_of_a_run_holds_its_figures_in_80_columns():
   assert "[92.4, 94.6]" in lines[oracle + 3]
 
 
+def test_a_surrogate_that_learned_nothing_is_warned_of():
+  assert "warning" not in run_table.result_table(
+      {**RESULT, "constant_class": None})
+  text = run_table.result_table({**RESULT, "constant_class": 0})
+  assert "warning    the surrogate gives class 0 to every test example" in text
+  assert "try a smaller learning" in text
+
+
 def test_the_table_of_a_run_shows_what_it_paid_and_what_it_lacks():
   text = run_table.result_table({
       **RESULT, "defences": "Rounded(decimals=2); Top(3)",

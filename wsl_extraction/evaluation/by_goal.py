@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction.data.examples import Examples
-from wsl_extraction.equivalence.certify import Certificate
+from wsl_extraction.equivalence.proofs import Proof
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import metrics
 from wsl_extraction.evaluation.metrics import Estimate
@@ -34,7 +34,7 @@ class Evaluation:
     surrogate: Figures of the surrogate: the same, and fidelity_top1 and
       fidelity_top5; see `metrics.fidelity`. None of the best five where there
       are five classes or fewer, of which every label is one.
-    certificate: Bounds on the difference of the logits, where the weights of
+    certificate: Bounds on the difference of the two, where the weights of
       both are known.
     measured: The rows of which the victim's answers were needed.
     asked: The rows of these that it was asked about now; others had been
@@ -43,9 +43,10 @@ class Evaluation:
 
   oracle: Mapping[str, Estimate]
   surrogate: Mapping[str, Estimate]
-  certificate: Certificate | None = None
+  certificate: Proof | None = None
   measured: int = 0
   asked: int = 0
+  constant_class: int | None = None
 
 
 def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
@@ -84,5 +85,13 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
   for k in tops:
     figures[f"fidelity_top{k}"] = metrics.fidelity(
         scores, responses.top_classes, k)
-  return Evaluation(oracle, figures, measured=len(test),
-                    asked=examiner.ledger.rows - before)
+  return Evaluation(
+      oracle, figures, measured=len(test), asked=examiner.ledger.rows - before,
+      constant_class=_constant_class(scores, responses.top_classes))
+
+
+def _constant_class(scores: np.ndarray, by_oracle: np.ndarray) -> int | None:
+  classes = scores.argmax(axis=1)
+  if len(set(by_oracle.tolist())) < 2 or len(set(classes.tolist())) > 1:
+    return None
+  return int(classes[0])

@@ -63,9 +63,9 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
   result |= {"measured": max(evaluation.measured if evaluation else 0, asked),
              "measured_anew": asked}
   if evaluation is not None:
-    result |= {"oracle": evaluation.oracle, "surrogate": evaluation.surrogate}
+    result |= {"oracle": evaluation.oracle, "surrogate": evaluation.surrogate,
+               "constant_class": evaluation.constant_class}
     proof = evaluation.certificate
     if proof is not None:
-      result["proof"] = {"least": proof.lower, "most": proof.upper,
-                         "seconds": proof.seconds}
+      result["proof"] = dict(proof.fields())
   return result

@@ -76,6 +76,11 @@ def _run(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             if figure["text"]]
   if result.get("missing"):
     lines.append(("missing", result["missing"]))
+  if result.get("constant_class") is not None:
+    lines.append(("warning", "the surrogate gives class "
+                  f"{result['constant_class']} to every test example, and the "
+                  "oracle does not: training failed; try a smaller learning "
+                  "rate, or more steps"))
   lines += _proved(result.get("proof"))
   lines.append(("seconds", "-" if seconds is None else _seconds(seconds)))
   return lines
@@ -111,11 +116,13 @@ def _repeated(repeats: Mapping[str, int] | None) -> list[tuple[str, str]]:
   return lines
 
 
-def _proved(proof: Mapping[str, float] | None) -> list[tuple[str, str]]:
+def _proved(proof: Mapping[str, Any] | None) -> list[tuple[str, str]]:
   if proof is None:
     return []
-  return [("proved", f"logits differ by at most {proof['most']:.1e} on all "
-           f"inputs in range, somewhere by {proof['least']:.1e}")]
+  text = proof.get("text") or (
+      f"logits differ by at most {proof['most']:.1e} on all inputs in range, "
+      f"somewhere by {proof['least']:.1e}")
+  return [("proved", text)]
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
