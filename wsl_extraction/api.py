@@ -22,7 +22,7 @@ from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.data import convert as data
 from wsl_extraction.data.split import Parts
-from wsl_extraction.equivalence import certify
+from wsl_extraction.equivalence import proofs
 from wsl_extraction.errors import InputError, VictimWarning
 from wsl_extraction.evaluation import by_goal
 from wsl_extraction.evaluation.by_goal import Evaluation
@@ -244,9 +244,9 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     with examiner_oracle(victim, stores, fingerprint) as examiner:
       evaluation = by_goal.evaluate(
           extraction.surrogate, examiner, parts.test)
-    proof = certify.if_known(
-        victim.weights, extraction.weights, parts.space.features,
-        parts.space.value_range,
+    proof = proofs.if_known(
+        victim.weights, extraction.weights, *parts.feature_ranges,
+        parts.space.value_range, scores=options.reveal.scale is not None,
         centred=options.reveal.scale is not Quantity.LOGITS, report=stage)
     evaluation = dataclasses.replace(evaluation, certificate=proof)
   fields = result.fields(

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
 
 
@@ -41,14 +42,14 @@ class Extraction:
   Attributes:
     surrogate: Maps rows to logits [n, c].
     status: How the attack ended.
-    weights: The network that the surrogate is, where it was computed.
+    weights: What the surrogate is, where it was computed: for proofs.
     figures: What else there is to say.
     missing: What the surrogate lacks; empty if nothing.
   """
 
   surrogate: keras.Model
   status: Status
-  weights: ReluNetwork | None = None
+  weights: LinearWeights | ReluNetwork | None = None
   figures: tuple[Figure, ...] = ()
   missing: str = ""
 

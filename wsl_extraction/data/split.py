@@ -11,6 +11,7 @@ from wsl_extraction import checks
 from wsl_extraction.data.examples import Dataset, Examples
 from wsl_extraction.data.images import decode
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.spaces import Space
 
 
@@ -128,6 +129,28 @@ class Parts:
   def num_classes(self) -> int | None:
     """The number of classes, c; None where it is not known."""
     return None if self.class_names is None else len(self.class_names)
+
+  @functools.cached_property
+  def feature_ranges(self) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest value of each feature, finite [d] each.
+
+    Those of the space; where it has none, of the rows of pool and test set.
+    """
+    d = self.space.features
+    rows = [np.asarray(part.rows, np.float64).reshape(-1, d)
+            for part in (self.pool, self.test)
+            if not isinstance(part.rows, LazyRows)]
+    rows = np.concatenate([np.zeros((0, d)), *rows])
+    rows = np.where(np.isfinite(rows), rows, np.nan)
+    seen = [np.fmin.reduce(rows, axis=0, initial=np.inf),
+            np.fmax.reduce(rows, axis=0, initial=-np.inf)]
+    low, high = (
+        np.where(np.isfinite(end), end, other) for end, other in zip((
+            np.broadcast_to(np.asarray(end, np.float64),
+                            self.space.shape).ravel()
+            for end in (self.space.low, self.space.high)), seen, strict=True))
+    known = np.isfinite(low) & np.isfinite(high)
+    return np.where(known, low, -1.0), np.where(known, high, 1.0)
 
   @functools.cached_property
   def repeats(self) -> dict[str, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ class Certificate:
   lower: float
   upper: float
   seconds: float
+
+  def fields(self) -> Mapping[str, Any]:
+    """The fields of result.json."""
+    return {"least": self.lower, "most": self.upper, "seconds": self.seconds}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

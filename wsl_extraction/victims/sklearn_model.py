@@ -18,6 +18,7 @@ from wsl_extraction.data import frames
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.victims import inputs
+from wsl_extraction.victims.sklearn_weights import weights_of
 from wsl_extraction.victims.victim import (
     Victim,
     VictimSource,
@@ -83,7 +84,8 @@ class Sklearn(VictimSource):
     return Victim(
         parts.space, outputs, quantities_of(kind, predict, classes=outputs),
         digest("sklearn", _content(model), *changed),
-        value_range=self.value_range or parts.space.value_range)
+        value_range=self.value_range or parts.space.value_range,
+        weights=None if changed or named else weights_of(model))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from wsl_extraction.data.split import Parts
+from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.exchanges import Link
 from wsl_extraction.oracle.responders import victim_resolution
@@ -42,8 +43,8 @@ class Victim:
       chooses it; None where the source knows by itself.
     is_random: True for weights that were drawn and never trained: such a victim
       is not expected to be right.
-    weights: The network that maps flattened rows to logits, where the victim
-      is one: for proofs, never for the oracle.
+    weights: What maps flattened rows to logits, where it is known: for proofs,
+      never for the oracle.
   """
 
   space: Space
@@ -53,7 +54,7 @@ class Victim:
   licence: str = ""
   remote: bool = False
   link: Link | None = None
-  weights: ReluNetwork | None = None
+  weights: LinearWeights | ReluNetwork | None = None
   decimals: int | None = None
   named: int | None = None
   value_range: tuple[float, float] | None = None
