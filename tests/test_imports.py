@@ -39,6 +39,11 @@ MAY_IMPORT = {
     "": {"runtime"},
 }
 BINARIES_ONLY = frozenset({"absl", "gin"})
+# Who may use what engines and libraries do for all others: connections between
+# processes (jax, Ray, urllib3), locks of files.
+_LEFT_TO_LIBRARIES = {
+    "socket": set(), "socketserver": set(),
+    "fcntl": {f"{PACKAGE}.runtime.folder_lock", f"{PACKAGE}.runtime.workers"}}
 
 
 def part(module: str) -> str:
@@ -63,6 +68,10 @@ def _forbidden(tree: SourceTree, module: str) -> list[str]:
   found += [f"{where}:{line}: imports {name}, which is no file"
             for name, line in tree.dangling(module).items()]
   mine = part(module)
+  found += [
+      f"{where}:{line}: imports {name}, which is left to a library"
+      for name, line in tree.imports(module).items()
+      if module not in _LEFT_TO_LIBRARIES.get(name, {module})]
   if mine in COMMANDS:
     return found
   if mine not in MAY_IMPORT:
@@ -175,6 +184,15 @@ def test_attack_that_reaches_a_victim_through_data(tree_of):
       "victims.net": ""})
   assert "one.py: reaches wsl_extraction.victims.net" in "\n".join(
       violations(tree))
+
+
+@pytest.mark.parametrize("line", [
+    "import socket", "from socket import create_server", "import fcntl",
+    "def f():\n  import socketserver",
+])
+def test_sockets_and_locks_are_left_to_libraries(tree_of, line):
+  assert "is left to a library" in "\n".join(
+      violations(tree_of({"runtime.hosts": line + "\n"})))
 
 
 def test_cycles_are_found(tree_of):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
   from wsl_extraction.data.split import Parts
   from wsl_extraction.experiment import Experiment
   from wsl_extraction.report.run_folder import RunFolder
-  from wsl_extraction.runtime.hosts.hosts import Hosts
+  from wsl_extraction.runtime.hosts import Hosts
   from wsl_extraction.runtime.placement import Placement
   from wsl_extraction.victims.victim import Victim
 
@@ -70,8 +70,8 @@ def define_flags() -> None:
       "process_id", None, "With several hosts: which of the processes this is, "
       "from 0; process 0 asks the oracle and writes.")
   flags.DEFINE_boolean(
-      "multihost", False, "Several hosts; what a TPU pod, Slurm or Open MPI "
-      "knows of the three settings above is taken from there.")
+      "multihost", False, "Several hosts; what a TPU pod, Slurm, Open MPI or "
+      "Kubernetes knows of the three settings above is taken from there.")
   flags.DEFINE_integer(
       "initialization_timeout", 300, "With several hosts: for how many seconds "
       "they wait for each other.", lower_bound=1)
@@ -88,15 +88,15 @@ def main() -> None:
 
 def _hosts() -> Hosts:
   """Meets the other processes, if there are any."""
-  from wsl_extraction.runtime.hosts import meeting
+  from wsl_extraction.runtime import host_connection
 
   flags = cli.FLAGS
-  rendezvous = meeting.Rendezvous.of(
-      flags.coordinator_address, flags.num_processes, flags.process_id,
-      flags.multihost, flags.initialization_timeout)
-  if rendezvous.count > 1:
+  if flags.multihost or (flags.num_processes or 1) > 1:
     backend.check_hosts()
-  return rendezvous.connect(f"wsl_extraction {wsl_extraction.__version__}")
+  return host_connection.connect(
+      flags.coordinator_address, flags.num_processes, flags.process_id,
+      flags.multihost, flags.initialization_timeout,
+      f"wsl_extraction {wsl_extraction.__version__}")
 
 
 def _train(folder: pathlib.Path, hosts: Hosts) -> None:
@@ -105,8 +105,8 @@ def _train(folder: pathlib.Path, hosts: Hosts) -> None:
 
   start = time.monotonic()
   experiment = cli.experiment()
-  placement = distribution.place(
-      cli.FLAGS.devices, hosts.index, hosts.count, hosts.wait)
+  placement = hosts.watch(distribution.place(
+      cli.FLAGS.devices, hosts.index, hosts.count))
   config = gin.config_str()
   _agree(hosts, config)
   if not hosts.first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
-import socket
+import platform
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +48,7 @@ class TensorBoard(keras.callbacks.Callback):
     # TensorBoard reads files in the order of their names, so by time.
     self._path = self._folder / (
         f"events.out.tfevents.{time.time_ns() / 1e9:.9f}."
-        f"{socket.gethostname()}.{os.getpid()}")
+        f"{platform.node()}.{os.getpid()}")
     self._write(file_version="brain.Event:2")
     self._write(
         step=self._step + 1,

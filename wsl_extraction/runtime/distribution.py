@@ -6,7 +6,7 @@ Beside `devices` the only place that asks which backend is in use.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsl_extraction.errors import InputError
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
   import keras
 
 
-def place(limit: int | None = None, index: int = 0, count: int = 1,
-          wait: Callable[[], None] = lambda: None) -> Placement:
+def place(limit: int | None = None, index: int = 0,
+          count: int = 1) -> Placement:
   """Divides batches among the devices, which keep the same weights.
 
   jax places data on `keras.distribution`, tensorflow on `tf.distribute`; torch
@@ -28,7 +28,6 @@ def place(limit: int | None = None, index: int = 0, count: int = 1,
     limit: How many of the devices to use; None is all of them.
     index: This process among those that train as one.
     count: How many those are; with several, all devices are used.
-    wait: See `Placement`.
 
   Raises:
     InputError: There are fewer devices, or the hosts do not have equally many.
@@ -46,7 +45,7 @@ def place(limit: int | None = None, index: int = 0, count: int = 1,
   if backend == "torch" or (len(names) == 1 and not tpu):
     return Placement()
   placed = Placement(index, count, len(names),
-                     on_one_device=_on_one_device, wait=wait)
+                     on_one_device=_on_one_device)
   if backend == "tensorflow":
     return dataclasses.replace(
         placed, scope=_strategy(names).scope, synchronize=_synchronize,

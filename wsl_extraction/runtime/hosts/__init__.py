@@ -1,1 +1,0 @@
-"""Several processes, one a host, that run one program together."""
