@@ -25,8 +25,8 @@ DISTRIBUTIONS = {
 }
 # Imported only where the user installed them.
 OPTIONAL = frozenset({
-    "art", "cv2", "cykooz_resizer", "jax", "onnx", "onnxruntime", "tensorboard",
-    "tf2onnx", "torch", "torchvision",
+    "art", "cv2", "cykooz_resizer", "jax", "onnx", "onnxruntime", "ray",
+    "tensorboard", "tf2onnx", "torch", "torchvision",
 })
 # Not imported by name: a plug-in, and what Keras, TensorFlow's data sets and
 # pandas import.
@@ -140,7 +140,7 @@ def test_build_depends_on_what_is_imported():
   assert packages - UNNAMED == imported - UNNAMED
   tests = set(names["TEST_PACKAGES"])
   # Imported where they are installed, and pinned, so that they are.
-  pinned = {"jax", "onnx", "onnxruntime", "tf2onnx"}
+  pinned = {"jax", "onnx", "onnxruntime", "ray", "tf2onnx"}
   assert tests - UNNAMED - pinned == _imported("tests") - packages
 
 

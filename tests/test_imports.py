@@ -9,8 +9,8 @@ from fixtures.source_tree import PACKAGE, SourceTree
 # May be imported by all.
 LEAVES = frozenset({"errors", "checks"})
 COMMANDS = frozenset({
-    "cli", "cli_files", "cli_gin", "cli_hints", "cli_names", "cli_output",
-    "cli_sources", "__main__",
+    "cli", "cli_engines", "cli_files", "cli_gin", "cli_hints", "cli_names",
+    "cli_output", "cli_sources", "cli_workers", "__main__",
     "train", "label", "evaluate", "reproduce", "hardness", "doctor"})
 _STUDENTS = {"objectives", "networks", "data", "oracle", "runtime"}
 _ATTACKS = {"attacks", "strategies", "training", *_STUDENTS}

@@ -8,26 +8,37 @@ attack and does not count here. The same command goes on where an interrupted
 one stopped: what was answered is neither asked nor charged again. `train` uses
 the file with --gin_bindings="Experiment.transfer_set = 'runs/labels.sqlite'".
 
-One process at a time asks for a file; a second one is refused.
+One process at a time asks for a file; a second one is refused. Several compute
+answers for it: --processes=4 on this machine, --engine=ray on the devices of a
+Ray cluster (docs/guide/scale.md).
 """
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import gin
 import numpy as np
 from absl import flags
 
-from wsl_extraction import cli
+from wsl_extraction import cli, cli_engines, cli_workers
 from wsl_extraction.errors import InputError
-from wsl_extraction.runtime import files
+from wsl_extraction.runtime import backend, files
 
 if TYPE_CHECKING:
   from wsl_extraction.data.examples import Examples
-  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.data.split import Parts
+  from wsl_extraction.oracle.responders import Responder
   from wsl_extraction.oracle.response_store import ResponseStore
+  from wsl_extraction.oracle.reveals import Reveal
+  from wsl_extraction.oracle.settings import OracleSettings
+  from wsl_extraction.report.worker_progress import WorkerProgress
+  from wsl_extraction.runtime.engines.crew import Crew
+  from wsl_extraction.runtime.engines.engine import Engine
 
 # In one query: each is charged with what the one before it was answered.
 _BATCHES = 4
@@ -41,8 +52,9 @@ def define_flags() -> None:
       "default as many as the pool has examples.", lower_bound=1)
   flags.DEFINE_integer(
       "batch_size", 256, "Examples asked, and written, at once.", lower_bound=1)
+  cli_engines.define_flags("answers")
   flags.DEFINE_string(
-      "shard", None, "Gone: one process asks for a file.")
+      "shard", None, "Gone: --engine=ray divides the work.")
 
 
 def main() -> None:
@@ -53,89 +65,117 @@ def main() -> None:
                      "as --output=runs/labels.sqlite")
   if flags.FLAGS.shard is not None:
     raise InputError("--shard is gone: one process asks for a file, so that "
-                     "its ledger is right; leave it out")
-  cli.start()
+                     "its ledger is right; --engine=ray has several machines "
+                     "compute for it")
+  cli.check_files()
+  # Before a backend is imported: engines hide accelerators from this process.
+  with cli_engines.engine(keeps=True) as engine:
+    if engine.is_remote:
+      backend.hide_accelerators()
+    cli.start()
+    _main(engine, files.expanded(output))
+
+
+def _main(engine: Engine, path: pathlib.Path) -> None:
+  """Labels into the file at `path`."""
   # Not at the top of the file: see `cli.launch`.
-  from wsl_extraction.oracle.oracle import Oracle
-  from wsl_extraction.oracle.replays import Counted
-  from wsl_extraction.oracle.responders import victim_resolution
   from wsl_extraction.report import notices
-  from wsl_extraction.victims import inspection
+  from wsl_extraction.runtime.engines.crew import Crew
 
   experiment = cli.experiment()
+  config = gin.config_str()  # before anything else is bound
   dataset, parts = cli.load_data(experiment)
   settings = experiment.oracle
   if not len(parts.pool):
     raise InputError("the pool is empty; raise Split.pool")
-  victim = cli.load_victim(experiment, parts)
-  path = files.expanded(output)
-  is_new = not path.exists()
-  with (cli.without_traces(path),
-        settings.store(path, victim.outputs, victim.fingerprint,
-                       dataset.fingerprint,
-                       resolution=victim_resolution(victim)) as store):
-    try:
-      if not len(store):  # else its answers were checked before
-        inspection.check_victim(victim, parts, notices.warn)
-      _label(lambda count: Oracle(
-          Counted(settings.live(victim), count), flags.FLAGS.budget, store,
-          flags.FLAGS.batch_size), store, parts.pool, victim.remote)
-    except BaseException:
-      if is_new:
-        store.remove_unused()
-      raise
-    missing = len(store.missing(parts.pool.keys))
-    again = (f", {store.resent} of them rows sent again" if store.resent
-             else "")
-    repeated = parts.repeats["in_pool"]
-    distinct = (f" ({len(parts.pool) - repeated} of them distinct)"
-                if repeated else "")
-    cli.show(
-        f"{len(parts.pool) - missing} of {len(parts.pool)} examples{distinct} "
-        f"answered at the reveal '{settings.reveal}', {store.spent} queries "
-        f"charged{again}\n{path}")
+  make = cli_workers.victim_worker(
+      config, parts, engine.is_remote, experiment)
+  crew = Crew(engine, make, cli_workers.FactsAgree(), cli.say)
+  with cli.without_traces(path), crew:
+    facts = crew.ask("facts")
+    if engine.is_remote and facts["licence"]:
+      cli.say(f"licence: {facts['licence']}")
+    if facts["linked"] and engine.is_remote:
+      raise InputError(
+          "a served victim computes elsewhere already, and its requests keep a "
+          "rate and an order; leave --engine and --processes out")
+    is_new = not path.exists()
+    with settings.store(path, facts["outputs"], facts["fingerprint"],
+                        dataset.fingerprint,
+                        resolution=facts["resolution"]) as store:
+      try:
+        if not len(store):  # else its answers were checked before
+          for doubt in crew.ask("doubts"):
+            notices.warn(doubt)
+        _label(crew, engine, facts, store, settings, parts)
+      except BaseException:
+        if is_new:
+          store.remove_unused()
+        raise
+      _show(store, settings.reveal, parts, path)
 
 
-def _label(oracle_of: Callable[[Callable[[int], None]], Oracle],
-           store: ResponseStore, pool: Examples, is_remote: bool) -> None:
-  """Asks about what is missing, as far as the budget reaches.
+def _label(crew: Crew, engine: Engine, facts: Mapping[str, Any],
+           store: ResponseStore, settings: OracleSettings,
+           parts: Parts) -> None:
+  """Asks about what is missing, as far as the budget reaches."""
+  from wsl_extraction.oracle.labelling import Labelling
+  from wsl_extraction.oracle.ledger import Ledger
+  from wsl_extraction.report.worker_progress import WorkerProgress
 
-  Args:
-    oracle_of: Makes the oracle, which calls a function with the number of rows
-      of each batch that is answered.
-    store: Its store.
-    pool: The rows to ask about.
-    is_remote: Whether an answer can be lost on the way.
-  """
-  from wsl_extraction.report import progress
+  pool, size = parts.pool, flags.FLAGS.batch_size
+  ledger = Ledger(flags.FLAGS.budget, settings.reveal.meters, store,
+                  facts["remote"])
+  missing = store.missing(pool.keys)
+  shown = WorkerProgress("labels", len(pool), len(pool) - len(missing),
+                         engine.noun if engine.is_remote else "")
+  missing = _affordable(missing, pool.keys, store, ledger.left(),
+                        facts["remote"])
+  with contextlib.closing(shown):
+    if facts["linked"]:
+      _query(crew.ask("responder"), store, pool, missing, shown)
+      return
+    crew.grow(-(-len(missing) // size))
+    work = Labelling(crew, ledger, store, parts.space, facts["remote"],
+                     engine.depth, shown)
+    work.run(pool.rows, pool.keys, missing, size)
 
-  keys = pool.keys
-  missing = store.missing(keys)
-  answered = len(pool) - len(missing)
-  meter = None
 
-  def count(rows: int) -> None:
-    nonlocal meter, answered
-    # Not before: a victim that cannot be used makes no progress to show.
-    meter = meter or progress.Meter("labels", len(pool), "examples",
-                                    done=answered)
-    answered += rows
-    meter.update(answered)
+def _query(responder: Responder, store: ResponseStore, pool: Examples,
+           missing: np.ndarray, shown: WorkerProgress) -> None:
+  """Asks a service, whose requests are charged one by one as they are sent."""
+  from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.replays import Counted
 
-  oracle = oracle_of(count)
-  left = oracle.ledger.left()
-  if left is not None:
-    # What was paid for and never answered costs nothing at a local victim.
-    costs = np.array([is_remote or not store.is_charged(keys[row])
-                      for row in missing], bool)
-    missing = missing[(np.cumsum(costs) <= left) | ~costs]
+  oracle = Oracle(Counted(responder, shown), flags.FLAGS.budget, store,
+                  flags.FLAGS.batch_size)
   size = flags.FLAGS.batch_size * _BATCHES
-  try:
-    for start in range(0, len(missing), size):
-      oracle.query(pool.rows[missing[start:start + size]])
-  finally:
-    if meter is not None:
-      meter.close()
+  for start in range(0, len(missing), size):
+    oracle.query(pool.rows[missing[start:start + size]])
+
+
+def _affordable(missing: np.ndarray, keys: Sequence[bytes],
+                store: ResponseStore, left: int | None,
+                is_remote: bool) -> np.ndarray:
+  """The rows among `missing` that the rest of the budget reaches for."""
+  if left is None:
+    return missing
+  # What was paid for and never answered costs nothing at a local victim.
+  costs = np.array([is_remote or not store.is_charged(keys[row])
+                    for row in missing], bool)
+  return missing[(np.cumsum(costs) <= left) | ~costs]
+
+
+def _show(store: ResponseStore, reveal: Reveal, parts: Parts,
+          path: pathlib.Path) -> None:
+  pool = parts.pool
+  missing = len(store.missing(pool.keys))
+  again = f", {store.resent} of them rows sent again" if store.resent else ""
+  repeated = parts.repeats["in_pool"]
+  distinct = f" ({len(pool) - repeated} of them distinct)" if repeated else ""
+  cli.show(
+      f"{len(pool) - missing} of {len(pool)} examples{distinct} answered at "
+      f"the reveal '{reveal}', {store.spent} queries charged{again}\n{path}")
 
 
 def launch() -> int:

@@ -52,7 +52,7 @@ from wsl_extraction.report.grids.grid_results import GridResults
 from wsl_extraction.report.grids.grid_runs import Run
 from wsl_extraction.report.grids.table_files import TableFiles
 from wsl_extraction.report.run_folder import RunFolder
-from wsl_extraction.runtime import files
+from wsl_extraction.runtime import backend, files
 
 Plan = grid.Grid | search.Search
 
@@ -202,7 +202,7 @@ def _without_accelerators() -> Iterator[None]:
   Runs get the environment as it was: backends leave their own marks in it.
   """
   before = dict(os.environ)
-  os.environ |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+  backend.hide_accelerators()
   try:
     yield
   finally:

@@ -16,7 +16,11 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import store_tables
 from wsl_extraction.oracle.ledger import refuse_excess
 from wsl_extraction.oracle.response import Response
-from wsl_extraction.oracle.response_codec import ResponseCodec, table_layout
+from wsl_extraction.oracle.response_codec import (
+    Packed,
+    ResponseCodec,
+    table_layout,
+)
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.store_file import Mode, StoreFile
 
@@ -39,6 +43,10 @@ class ResponseStore:
 
   A store belongs to one oracle and one data set, which `identity` describes;
   opened under another it is refused.
+
+  Attributes:
+    path: The file.
+    codec: The layout of its responses, by which workers encode them.
   """
 
   def __init__(self, path: str | os.PathLike, reveal: Reveal, outputs: int,
@@ -63,7 +71,7 @@ class ResponseStore:
         process, cannot be written, or was made under another identity.
     """
     self.path = pathlib.Path(path)
-    self._codec = ResponseCodec(reveal, outputs, dtype, resolution)
+    self.codec = ResponseCodec(reveal, outputs, dtype, resolution)
     self._header = store_tables.header(reveal, outputs, dtype, identity or {})
     # Rows that are charged and not answered, and how many each charge has.
     self._open: dict[bytes, int] = {}
@@ -140,7 +148,7 @@ class ResponseStore:
     if absent:
       raise InputError(f"{self.path} holds no response to {absent} of "
                        f"{len(keys)} examples; label them first")
-    return self._codec.decode([rows[key] for key in keys])
+    return self.codec.decode([rows[key] for key in keys])
 
   def price(self, keys: Sequence[bytes], resends: bool = False) -> int:
     """The rows that `charge` would book."""
@@ -202,7 +210,12 @@ class ResponseStore:
       InputError: A value does not fit the dtype, or the disk is full; the rows
         stay charged.
     """
-    encoded = self._codec.encode(response)
+    packed = self.codec.pack(response)
+    self.write_packed(keys, packed)
+    return self.codec.unpack(packed)
+
+  def write_packed(self, keys: Sequence[bytes], packed: Packed) -> None:
+    """Keeps responses that a worker has encoded by `codec`; see `write`."""
     answered = collections.Counter(
         self._open[key] for key in keys if key in self._open)
     ended = [(batch,) for batch, count in answered.items()
@@ -210,14 +223,12 @@ class ResponseStore:
     with self._file.transaction():
       self._file.database.executemany(
           "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
-          ((key, a, b, store_tables.checksum(a, b))
-           for key, (a, b) in zip(keys, encoded, strict=True)))
+          ((key, *row) for key, row in zip(keys, packed.rows(), strict=True)))
       self._file.database.executemany(
           "UPDATE charges SET open = 0 WHERE batch = ?", ended)
     self._unanswered -= answered
     for key in keys:
       self._open.pop(key, None)
-    return self._codec.decode(encoded)
 
   def _prepare(self) -> None:
     tables = store_tables.names(self._file.database)
@@ -247,7 +258,7 @@ class ResponseStore:
       self._file.watch()
 
   def _create(self) -> None:
-    page, layout = table_layout(self._codec.row_bytes)
+    page, layout = table_layout(self.codec.row_bytes)
     # Of a new file; an old one keeps its own.
     self._file.database.execute(f"PRAGMA page_size = {page}")
     with self._file.transaction():

@@ -37,6 +37,10 @@ class LazyRows(abc.ABC):
   def anonymous(self) -> LazyRows:
     """The same rows without classes, names, or a way to any other rows."""
 
+  def fetched(self) -> LazyRows:
+    """The same rows for another host: read, and still to be decoded."""
+    return self
+
   @abc.abstractmethod
   def __len__(self) -> int:
     """n."""

@@ -23,6 +23,7 @@ _NEW_COLUMNS = ("keys BLOB", "open INTEGER NOT NULL DEFAULT 0",
                 "resent INTEGER NOT NULL DEFAULT 0")
 
 Header = Mapping[str, Any]
+Buffer = bytes | memoryview
 
 
 def header(reveal: Reveal, outputs: int, dtype: str,
@@ -71,7 +72,7 @@ def compare(path: pathlib.Path, database: sqlite3.Connection,
           f"run has {name} {facts.get(name)!r}; choose another path")
 
 
-def checksum(classes: bytes, values: bytes) -> int:
+def checksum(classes: Buffer, values: Buffer) -> int:
   """The checksum of a response."""
   return zlib.crc32(values, zlib.crc32(classes))
 

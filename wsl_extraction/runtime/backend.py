@@ -55,7 +55,7 @@ def check_backend() -> None:
   Raises:
     InputError: It is unknown or not installed.
   """
-  name = _chosen_backend()
+  name = chosen()
   if name not in BACKENDS:
     raise InputError(f"KERAS_BACKEND is {name!r}; set it to one of "
                      f"{', '.join(BACKENDS)}")
@@ -72,7 +72,7 @@ def check_hosts() -> None:
     InputError: The backend is not jax.
   """
   check_backend()
-  name = _chosen_backend()
+  name = chosen()
   if name != "jax":
     raise InputError(f"several hosts train together on jax alone, this is "
                      f"{name}; set KERAS_BACKEND=jax")
@@ -103,13 +103,22 @@ def start_backend() -> None:
                        "anew or set KERAS_BACKEND to another") from error
 
 
+def hide_accelerators() -> None:
+  """Hides them from this process, which would take their memory from others.
+
+  Before a backend is imported.
+  """
+  os.environ |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+
+
 def title() -> str:
   """The name of the backend as its makers write it."""
   return {"tensorflow": "TensorFlow", "jax": "JAX",
-          "torch": "PyTorch"}[_chosen_backend()]
+          "torch": "PyTorch"}[chosen()]
 
 
-def _chosen_backend() -> str:
+def chosen() -> str:
+  """The name of the backend that Keras takes, or would take."""
   if name := os.environ.get("KERAS_BACKEND"):
     return name
   home = os.environ.get("KERAS_HOME", os.path.join("~", ".keras"))

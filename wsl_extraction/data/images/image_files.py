@@ -190,7 +190,8 @@ class OwnImages:
     read: Called with positions, gives the images there, still encoded.
   """
 
-  def __init__(self, source: Folder | TfdsImages, rows: np.ndarray):
+  def __init__(self, source: Folder | TfdsImages | HeldImages,
+               rows: np.ndarray):
     """Chooses the images `rows` [n] of `source`, which only `read` reaches."""
     self.upright = source.upright
     self._count = len(rows)
@@ -207,3 +208,29 @@ class OwnImages:
   def name(self, index: int) -> str:
     """Returns what to call an image in an error: its place."""
     return f"example {index} of the pool"
+
+
+class HeldImages:
+  """Some of a source's images, read already: for a host without the files.
+
+  Attributes:
+    upright: That of the source.
+  """
+
+  def __init__(self, source: Folder | TfdsImages | OwnImages | HeldImages,
+               rows: np.ndarray):
+    """Reads the images `rows` [n] of `source`, and numbers them anew."""
+    self.upright = source.upright
+    self._files = source.read(rows.tolist())
+    self._names = [source.name(int(row)) for row in rows]
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def read(self, indices: Sequence[int]) -> list[bytes]:
+    """The images at `indices`, still encoded, in that order."""
+    return [self._files[index] for index in indices]
+
+  def name(self, index: int) -> str:
+    """The name of an image in an error: that in the source."""
+    return self._names[index]

@@ -12,7 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from wsl_extraction.data.images import crops, decode
-from wsl_extraction.data.images.image_files import Folder, OwnImages, TfdsImages
+from wsl_extraction.data.images.image_files import (
+    Folder,
+    HeldImages,
+    OwnImages,
+    TfdsImages,
+)
 from wsl_extraction.data.images.image_index import Index
 from wsl_extraction.oracle.rows import LazyRows
 
@@ -36,7 +41,7 @@ class LazyImages(LazyRows):
     image_size: The side, s.
   """
 
-  source: Folder | TfdsImages | OwnImages
+  source: Folder | TfdsImages | OwnImages | HeldImages
   index: Index
   rows: np.ndarray
   image_size: int
@@ -112,6 +117,12 @@ class LazyImages(LazyRows):
       return self
     return LazyImages(
         OwnImages(self.source, self.rows), self.index.anonymous(self.rows),
+        np.arange(len(self.rows)), self.image_size)
+
+  def fetched(self) -> LazyImages:
+    """The same images with their files in memory, for another host."""
+    return LazyImages(
+        HeldImages(self.source, self.rows), self.index.anonymous(self.rows),
         np.arange(len(self.rows)), self.image_size)
 
   def cropped(self, crop: crops.InceptionCrop, seed: int,

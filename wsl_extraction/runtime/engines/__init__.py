@@ -1,0 +1,1 @@
+"""Engines that compute: this process, others of this machine, or Ray."""

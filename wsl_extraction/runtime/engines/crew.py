@@ -1,0 +1,296 @@
+"""Tasks sent to the workers of an engine, and workers replaced that end."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wsl_extraction.errors import InputError
+from wsl_extraction.runtime.engines.engine import (
+    Engine,
+    Make,
+    Worker,
+    WorkerLost,
+)
+
+_TRIES = 4  # workers that may end one after the other on one task
+_STARTS = 3  # and before one of them is ready
+
+
+@dataclasses.dataclass(eq=False)
+class Task:
+  """A call of a method of a worker's object.
+
+  Attributes:
+    method: Its name.
+    arguments: Of the call.
+    label: What it is, for messages: "256 rows".
+    tries: The workers that have ended on it.
+  """
+
+  method: str
+  arguments: tuple[Any, ...]
+  label: str = "a task"
+  tries: int = 0
+
+
+@dataclasses.dataclass(eq=False)
+class Outcome:
+  """The end of a task.
+
+  Attributes:
+    task: It.
+    worker: The name of the worker.
+    value: The result of the call, or the error that it raised.
+    seconds: From when the worker was free for it.
+  """
+
+  task: Task
+  worker: str
+  value: Any
+  seconds: float
+
+
+class _Member:
+  """A worker, and the tasks that it has."""
+
+  def __init__(self, number: int, worker: Worker):
+    self.number, self.worker = number, worker
+    self.is_ready = False
+    self.tasks: dict[concurrent.futures.Future, Task] = {}
+    # When each was sent, and ended.
+    self._sent: dict[concurrent.futures.Future, float] = {}
+    self._ended: dict[concurrent.futures.Future, float] = {}
+    self._last = 0.0
+
+  def send(self, task: Task) -> None:
+    """Has the worker do a task after those that it has."""
+    sent = time.monotonic()
+    future = self.worker.call(task.method, *task.arguments)
+    self._sent[future], self.tasks[future] = sent, task
+    future.add_done_callback(
+        lambda one: self._ended.update({one: time.monotonic()}))
+
+  def end(self, future: concurrent.futures.Future) -> float:
+    """Forgets a task that has ended; gives the seconds that it took."""
+    del self.tasks[future]
+    began = max(self._sent.pop(future), self._last)
+    self._last = self._ended.pop(future, time.monotonic())
+    return self._last - began
+
+
+class Crew:
+  """The workers of one engine that do one kind of task.
+
+  The first worker starts alone, so that what it makes for all (a trained
+  victim in a cache, say) is there for the others, which `grow` starts.
+
+  Attributes:
+    lost: The tasks whose workers have ended, to be sent again.
+    replaced: The number of workers that have ended.
+  """
+
+  def __init__(self, engine: Engine, make: Make,
+               accept: Callable[[Any], None] | None = None,
+               notice: Callable[[str], None] = lambda text: None):
+    """Starts the first worker; waits until it is ready.
+
+    Args:
+      engine: Starts workers.
+      make: Makes the object of each; it has a method `facts` if there is
+        `accept`.
+      accept: Called with the facts of each worker that is ready, the first
+        included; raises what is wrong with them.
+      notice: Called with a line for the user when a worker is lost.
+
+    Raises:
+      InputError: The object cannot be made, or no worker becomes ready.
+    """
+    self._engine, self._make = engine, make
+    self._accept, self._notice = accept, notice
+    self._members: dict[int, _Member] = {}
+    self._failed_starts = self.replaced = 0
+    self.lost: collections.deque[Task] = collections.deque()
+    self._alone_since = time.monotonic()
+    try:
+      self._start(1)
+      while not self._ready():
+        self._step()
+    except BaseException:
+      self.close()
+      raise
+
+  def grow(self, most: int | None = None) -> None:
+    """Starts the other workers, `most` in all if that is fewer."""
+    count = self._engine.workers if most is None else min(
+        self._engine.workers, most)
+    for number in range(2, count + 1):
+      if number not in self._members:
+        self._start(number)
+
+  def ask(self, method: str, *arguments: Any) -> Any:
+    """The result of a call of one of the workers, which has no other task."""
+    self.send(Task(method, arguments))
+    while True:
+      outcomes = self.wait()
+      for outcome in outcomes:
+        if isinstance(outcome.value, Exception):
+          raise outcome.value
+        return outcome.value
+      while self.lost:
+        self.send(self.lost.popleft())
+
+  def room(self, depth: Callable[[str], int] | None = None) -> int:
+    """The number of tasks that may be sent now.
+
+    Args:
+      depth: Gives the most tasks at once of the worker of a name; None takes
+        the engine's.
+    """
+    return sum(max(self._most(one, depth) - len(one.tasks), 0)
+               for one in self._ready())
+
+  def send(self, task: Task,
+           depth: Callable[[str], int] | None = None) -> None:
+    """Sends a task to the worker that has most room for it."""
+    member = max(self._ready(), key=lambda one: (
+        self._most(one, depth) - len(one.tasks), -one.number))
+    member.send(task)
+
+  @property
+  def in_flight(self) -> int:
+    """The number of tasks that were sent and have not ended."""
+    return sum(len(one.tasks) for one in self._members.values())
+
+  def wait(self, timeout: float | None = None) -> list[Outcome]:
+    """Waits until something has happened: tasks ended, or there is room.
+
+    Args:
+      timeout: Seconds to wait at most; None for any time.
+
+    Raises:
+      InputError: Workers end again and again on the same task, or before they
+        are ready, or all have ended and none comes.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+      ready = len(self._ready())
+      outcomes = self._step(timeout)
+      if outcomes or self.lost or len(self._ready()) > ready or (
+          end is not None and time.monotonic() >= end):
+        return outcomes
+
+  def close(self) -> None:
+    """Ends all workers."""
+    for member in self._members.values():
+      member.worker.close()
+    self._members.clear()
+
+  def __enter__(self) -> Crew:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _most(self, member: _Member,
+            depth: Callable[[str], int] | None) -> int:
+    return self._engine.depth if depth is None else depth(member.worker.name)
+
+  def _ready(self) -> list[_Member]:
+    return [one for one in self._members.values() if one.is_ready]
+
+  def _start(self, number: int) -> None:
+    self._members[number] = _Member(
+        number, self._engine.start(self._make, number))
+
+  def _step(self, timeout: float | None = None) -> list[Outcome]:
+    """Waits for one of the workers, at most a second; sees to what it says."""
+    futures = [future for one in self._members.values() for future in (
+        one.tasks if one.is_ready else (one.worker.ready,))]
+    done, _ = concurrent.futures.wait(
+        futures, 1.0 if timeout is None else min(timeout, 1.0),
+        concurrent.futures.FIRST_COMPLETED)
+    outcomes: list[Outcome] = []
+    for member in list(self._members.values()):
+      if member.is_ready:
+        outcomes += self._ended(member, done)
+      elif member.worker.ready in done:
+        self._begun(member)
+    if self._ready():
+      self._alone_since = time.monotonic()
+    elif (self._engine.is_remote and
+          time.monotonic() - self._alone_since > self._engine.patience):
+      raise InputError(self._engine.shortage())
+    return outcomes
+
+  def _begun(self, member: _Member) -> None:
+    worker = member.worker
+    try:
+      worker.result(worker.ready)
+      if self._accept is not None:
+        self._accept(_value_of(worker, "facts"))
+    except WorkerLost as error:
+      self._failed_starts += 1
+      if self._failed_starts >= _STARTS:
+        raise InputError(
+            f"{worker.name} ends before it is ready, {_STARTS} times in a row "
+            f"({error}); see that it has the memory and the devices that the "
+            "work takes") from error
+      self._replace(member)
+      return
+    except InputError as error:
+      if not self._engine.is_remote:
+        raise
+      raise _prefixed(worker.name, error) from error
+    member.is_ready, self._failed_starts = True, 0
+
+  def _ended(self, member: _Member, done: set[concurrent.futures.Future]
+             ) -> list[Outcome]:
+    outcomes, lost = [], None
+    for future in [one for one in member.tasks if one in done]:
+      task = member.tasks[future]
+      try:
+        value = member.worker.result(future)
+      except WorkerLost as error:
+        lost = lost or error  # what it answered before is not lost
+        continue
+      except InputError as error:
+        value = error
+      outcomes.append(Outcome(
+          task, member.worker.name, value, member.end(future)))
+    if lost:
+      self._lose(member, lost)
+    return outcomes
+
+  def _lose(self, member: _Member, error: WorkerLost) -> None:
+    tasks = list(member.tasks.values())
+    tasks[0].tries += 1  # the others were waiting
+    if tasks[0].tries >= _TRIES:
+      raise InputError(
+          f"{_TRIES} workers ended one after the other on {tasks[0].label} "
+          f"({error}); see that each has the memory that the work takes, then "
+          "run the same command again") from error
+    self._notice(f"{member.worker.name} has ended ({error}); another one "
+                 "takes its place, and what it had is sent again")
+    self.lost.extend(tasks)
+    self.replaced += 1
+    self._replace(member)
+
+  def _replace(self, member: _Member) -> None:
+    member.worker.close()
+    self._start(member.number)
+
+
+def _value_of(worker: Worker, method: str) -> Any:
+  """The result of a quick method, waited for."""
+  future = worker.call(method)
+  concurrent.futures.wait([future])
+  return worker.result(future)
+
+
+def _prefixed(name: str, error: InputError) -> InputError:
+  return InputError(f"{name}: {error}")
