@@ -17,6 +17,7 @@ from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
 from wsl_extraction.attacks.extraction import Extraction, Status
 from wsl_extraction.attacks.knowledge import Knowledge
+from wsl_extraction.attacks.linear.lowd_meek import LowdMeek
 from wsl_extraction.attacks.relu.functional import Functional
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.errors import InputError
@@ -63,6 +64,9 @@ MANY_IMAGES = dataclasses.replace(IMAGES, knowledge=lambda attack: (
     learning_attacks.knowledge(attack, learning_attacks.labelled_pool(400))))
 VECTORS = Victim(space=Vectors(6), outputs=3, predict=linear,
                  knowledge=lambda attack: Knowledge())
+TWO_CLASSES = Victim(
+    space=Vectors(6), outputs=2, knowledge=lambda attack: Knowledge(),
+    predict=lambda rows: linear(rows)[:, :2])
 TWO_LAYERS = Victim(
     space=two_layer_networks.space(), outputs=two_layer_networks.C,
     predict=two_layer_networks.function(*two_layer_networks.weights()),
@@ -129,6 +133,9 @@ ATTACKS = {
     "functional": Row(
         attack=Functional(), victim=TWO_LAYERS, needs=Scores(), budget=2000,
         queries=None, agreement=1.0),
+    "lowd meek": Row(
+        attack=LowdMeek(), victim=TWO_CLASSES, budget=600, queries=None,
+        agreement=1.0),
     "least squares": Row(
         attack=LeastSquares(), victim=VECTORS, budget=600, queries=500,
         agreement=0.85),

@@ -39,6 +39,10 @@ def test_it_is_the_classifier_on_all_sides(name, tmp_path):
   loaded = keras.saving.load_model(tmp_path / "linear.keras", safe_mode=True)
   logits = np.asarray(loaded.predict(ROWS, verbose=0))
   np.testing.assert_allclose(logits, held.logits(ROWS), atol=1e-4)
+  kept = LinearWeights.of_keras(loaded)
+  assert kept.link == weights.link
+  np.testing.assert_array_equal(kept.kernel, held.kernel)
+  np.testing.assert_array_equal(kept.bias, held.bias)
 
   again = weights.to_sklearn()
   np.testing.assert_allclose(again.predict_proba(ROWS), scores, atol=1e-13)
@@ -61,6 +65,13 @@ def test_centred_weights_are_those_that_an_l2_penalty_gives():
   assert isinstance(weights, LinearWeights)
   moved = LinearWeights(weights.kernel + 3, weights.bias)
   np.testing.assert_allclose(moved.centred().kernel, weights.kernel, atol=1e-6)
+
+
+def test_other_models_have_no_linear_weights():
+  network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2),
+                              keras.layers.Dense(2)])
+  with pytest.raises(InputError, match="is not one dense layer"):
+    LinearWeights.of_keras(network)
 
 
 @pytest.mark.parametrize("kernel, bias", [

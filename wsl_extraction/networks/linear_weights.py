@@ -52,6 +52,22 @@ class LinearWeights:
     return cls(np.column_stack([np.zeros_like(normal), normal]),
                np.array([0.0, offset]))
 
+  @classmethod
+  def of_keras(cls, model: keras.Model) -> LinearWeights:
+    """The weights that a model of `to_keras` holds, a loaded one too.
+
+    Raises:
+      InputError: It is another model.
+    """
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(layers) != 1 or not isinstance(layers[0], keras.layers.Dense):
+      raise InputError(f"model {model.name!r} is not one dense layer; give the "
+                       "surrogate of an attack on linear models")
+    activation = getattr(layers[0].activation, "__name__", "")
+    kernel, bias = map(ops.convert_to_numpy, layers[0].weights)
+    return cls(kernel, bias, "one_vs_rest" if activation == "log_sigmoid"
+               else "softmax")
+
   @property
   def dimension(self) -> int:
     """The number of inputs, d."""

@@ -1,0 +1,1 @@
+"""Attacks on linear classifiers: their weights from labels or scores."""
