@@ -6,19 +6,15 @@ import dataclasses
 import fractions
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
 
 from fixtures.relu_networks import by_hand, moved, network, shuffled
 from wsl_extraction.equivalence import (
     backward,
     bounds,
-    branch_and_bound,
     enumeration,
     matching,
-    relaxation,
     simplify,
 )
 from wsl_extraction.equivalence.domains import Box
@@ -58,22 +54,17 @@ def test_ranges_contain_what_units_get(seed, scale):
   rng = np.random.default_rng(seed)
   f, g, box = strangers(rng, scale)
   pair = bounds.Pair.of(f, g)
-  rows = relaxation.Rows.of(pair)
+  wide = bounds.intervals(pair, box.low, box.high)
   tight = backward.tightened(pair, box.low, box.high)
-  by_program = relaxation.propagated(
-      pair, rows, tight, box.low, box.high, lambda: False)
   points = np.vstack([box.sample(6, rng), box.low, box.high])
   for row in points:
     for layer, z in enumerate(exact_layers(pair, row)):
-      for ranges in (bounds.intervals(pair, box.low, box.high), tight,
-                     by_program):
+      for ranges in (wide, tight):
         assert (z >= ranges.low[layer]).all()
         assert (z <= ranges.high[layer]).all()
-  for narrow, wide in ((tight, bounds.intervals(pair, box.low, box.high)),
-                       (by_program, tight)):
-    for layer in range(len(pair.sizes)):
-      assert (narrow.low[layer] >= wide.low[layer]).all()
-      assert (narrow.high[layer] <= wide.high[layer]).all()
+  for layer in range(len(pair.sizes)):
+    assert (tight.low[layer] >= wide.low[layer]).all()
+    assert (tight.high[layer] <= wide.high[layer]).all()
 
 
 @settings(max_examples=40)
@@ -111,74 +102,6 @@ def test_tight_where_nothing_is_undecided():
       pair, pair.readout.T, pair.offset, ranges, [None], low, high,
       backward.plain_multipliers(ranges)[0])
   assert 3 <= found.bound[0] <= 3 + 1e-12
-
-
-def relaxed_maximum(pair, ranges, low, high):
-  """The triangle relaxation written anew, one hidden layer, by scipy."""
-  (least,), (most,) = ranges.low, ranges.high
-  matrix, bias = pair.weights[0], pair.biases[0]
-  units, rows, limits = len(bias), [], []
-  slope = np.where(most <= 0, 0, np.where(
-      least >= 0, 1, most / (most - least)))
-  lift = np.where((most <= 0) | (least >= 0), 0, -slope * least)
-  for unit in range(units):
-    own = np.eye(units)[unit]
-    rows.append(np.hstack([-slope[unit] * matrix[:, unit], own]))
-    limits.append(slope[unit] * bias[unit] + lift[unit])
-    if most[unit] > 0:
-      rows.append(np.hstack([matrix[:, unit], -own]))
-      limits.append(-bias[unit])
-  result = optimize.linprog(
-      np.hstack([np.zeros(len(low)), -pair.readout[:, 0]]), np.array(rows),
-      limits, bounds=[*zip(low, high, strict=True), *[(0, None)] * units])
-  return -result.fun + pair.offset[0]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_duals_of_the_program_give_its_value(seed):
-  rng = np.random.default_rng(seed)
-  f, g = network((3, 6, 1), rng), network((3, 6, 1), rng)
-  pair, low, high = bounds.Pair.of(f, g), np.zeros(3), np.ones(3)
-  ranges = backward.tightened(pair, low, high)
-  solved = relaxation.solve(
-      relaxation.Rows.of(pair), pair.readout[:, 0], ranges,
-      np.zeros(12, np.int8), low, high)
-  assert solved is not None
-  bound = backward.backward(
-      pair, pair.readout.T, pair.offset, ranges, [None], low, high,
-      solved.multipliers).bound[0]
-  expected = relaxed_maximum(pair, ranges, low, high)
-  assert expected <= bound <= expected + 1e-7
-  assert bound <= min(backward.backward(
-      pair, pair.readout.T, pair.offset, ranges, [None], low, high,
-      plain).bound[0] for plain in backward.plain_multipliers(ranges)) + 1e-9
-
-
-def test_multipliers_that_lie_do_no_harm():
-  """A solver that returns nonsense costs time, never a wrong bound."""
-  rng = np.random.default_rng(3)
-  f, g = network((2, 5, 1), rng), network((2, 5, 1), rng)
-  pair, low, high = bounds.Pair.of(f, g), np.zeros(2), np.ones(2)
-  ranges = backward.tightened(pair, low, high)
-  points = rng.uniform(size=(10_000, 2))
-  best = pair.difference(points).max()
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(relaxation, "solve", lambda *_: relaxation.Solved(
-        rng.uniform(size=2), backward.Multipliers(
-            (rng.uniform(size=10),), (rng.normal(size=10) * 100,))))
-    grown = branch_and_bound.Tree(
-      pair,
-      relaxation.Rows.of(pair),
-      ranges,
-      low,
-      high,
-      pair.readout[:, 0],
-      float(pair.offset[0]),
-    )
-    grown.offer(points[np.argmax(pair.difference(points))])
-    turns = iter(range(40))
-    grown.run(lambda value: value + 1e-3, lambda: next(turns, None) is None)
-  assert grown.upper >= best
 
 
 @settings(max_examples=25)

@@ -8,56 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from wsl_extraction import checks
 from wsl_extraction.equivalence import (
     backward,
     bounds,
     hill_climbing,
     matching,
-    milp,
-    relaxation,
     simplify,
 )
 from wsl_extraction.equivalence.branch_and_bound import Tree
+from wsl_extraction.equivalence.clock import Clock, as_exact, as_float
 from wsl_extraction.equivalence.domains import Box, Corners, Domain
+from wsl_extraction.equivalence.encoding import Encoder
 from wsl_extraction.equivalence.enumeration import Enumeration
+from wsl_extraction.equivalence.simplex import Simplex
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
 
-# Regions that a tree looks at before the solver is asked for inputs.
-_FIRST_REGIONS = 20_000
-_REPORT_EVERY = 1.0
-
-Report = Callable[[float, float], None]
-
-
-class Clock:
-  """Seconds since it was made, and the limit; reports about once a second."""
-
-  def __init__(self, limit: float, report: Report | None = None):
-    limit = checks.number("time_limit", limit, above=0)
-    self._start, self._limit = time.monotonic(), limit
-    self._report, self._said = report, 0.0
-
-  @property
-  def seconds(self) -> float:
-    return time.monotonic() - self._start
-
-  @property
-  def left(self) -> float:
-    return self._limit - self.seconds
-
-  def say(self, lower: float, upper: float) -> None:
-    """Reports, if it is time."""
-    if self._report and self.seconds - self._said >= _REPORT_EVERY:
-      self._said = self.seconds
-      self._report(lower, upper)
+# The share of the time that is left for trees when ranges are tightened.
+_REST = 0.5
+# Of the largest output, what two roundings of it may differ by.
+_RESOLUTION = 2.0**-46
 
 
 @dataclasses.dataclass(eq=False)
@@ -97,7 +71,7 @@ class Comparison:
     matched = matching.matched_bound(self.f, self.g, self.domain)
     if matched is not None:
       self.upper = np.minimum(self.upper, matched)
-    self.regions = 0
+    self.regions, self._float_value = 0, -np.inf
 
   def _passed(self, multipliers: backward.Multipliers) -> np.ndarray:
     sides = [backward.backward(
@@ -160,70 +134,66 @@ class Comparison:
       target: Maps the best value met to the bound that is good enough.
       stop: Stops when an exact |f - g| is above it.
     """
+    # Closer than float64 tells the outputs apart, no bound is worth the time.
+    def limit(value: float) -> float:
+      return max(target(value), self._resolution())
+
     if isinstance(self.domain, Corners):
-      self._enumerate(target, stop)
+      self._enumerate(limit, stop)
       return
-    rows = relaxation.Rows.of(self.pair)
-    self._ranges = relaxation.propagated(
-        self.pair, rows, self._ranges, self.domain.low,
-        self.domain.high, lambda: self.clock.left <= 0)
-    trees = {(output, sign): self._tree(rows, output, sign)
-             for output in np.argsort(-self.upper) for sign in (1.0, -1.0)}
+    started = self.clock.left
+    encoding = Encoder(
+        self.pair, self._ranges, self.domain.low, self.domain.high,
+        lambda: self.clock.left - started * _REST).encoding()
+    if encoding is None:
+      return
+    simplex = Simplex(encoding.program)
+    trees = {(output, sign): Tree(encoding, simplex, goal, self._offered)
+             for output in np.argsort(-self.upper, kind="stable").tolist()
+             for sign in (1.0, -1.0)
+             if (goal := encoding.goal(output, sign)) is not None}
     # Each gets its share of the time, then the unfinished ones what is left.
-    for turn in range(2):
-      open_ones = [tree for (output, _), tree in trees.items()
-                   if self.upper[output] > target(self.value)
+    for _ in range(2):
+      open_ones = [place for place, tree in trees.items()
+                   if self.upper[place[0]] > limit(self.value)
                    and not tree.is_done]
-      for place, tree in enumerate(open_ones):
+      for number, place in enumerate(open_ones):
         if self.clock.left <= 0 or self.lower > stop:
           break
-        until = self.clock.seconds + self.clock.left / (len(open_ones) - place)
-        self._grow(tree, target, stop, until, is_first=turn == 0)
-      for output in range(len(self.upper)):
-        self.upper[output] = min(self.upper[output], max(
-            trees[output, sign].upper for sign in (1.0, -1.0)))
+        self._grow(trees[place], limit, stop, self.clock.seconds + (
+            self.clock.left / (len(open_ones) - number)))
+        self._note(trees, place[0])
 
-  def _tree(self, rows: relaxation.Rows, output: int, sign: float) -> Tree:
-    tree = Tree(
-        self.pair, rows, self._ranges, self.domain.low,
-        self.domain.high, sign * self.pair.readout[:, output],
-        float(sign * self.pair.offset[output]
-              + self.pair.offset_error[output]))
-    tree.value = self.value
-    return tree
+  def _resolution(self) -> float:
+    """What float64 cannot tell apart in the outputs of f and g."""
+    size = np.maximum(self._ranges.high[-1], 0) @ np.abs(self.pair.readout)
+    size = (size + np.abs(self.pair.offset)).max()
+    return float(size) * _RESOLUTION if np.isfinite(size) else 0.0
+
+  def _note(self, trees: Mapping[tuple[int, float], Tree],
+            output: int) -> None:
+    sides = [trees.get((output, sign)) for sign in (1.0, -1.0)]
+    if None not in sides:
+      self.upper[output] = min(self.upper[output], max(
+          tree.upper for tree in sides if tree is not None))
+
+  def _offered(self, inputs: np.ndarray) -> float:
+    """Takes note of an input [d] that float64 finds better than the best."""
+    inputs = np.clip(inputs, self.domain.low, self.domain.high)
+    value = np.abs(self.pair.difference(inputs[None])).max()
+    if value > self._float_value or not np.isfinite(value):
+      self._float_value = float(value) if np.isfinite(value) else np.inf
+      self.offer(inputs)
+    return self.value
 
   def _grow(self, tree: Tree, target: Callable[[float], float],
-            stop: float, until: float, is_first: bool) -> None:
-    """A short search, then the solver's inputs, then the rest of the time."""
-    if is_first:
-      self._run(tree, target, stop, lambda: (
-          tree.regions > _FIRST_REGIONS or self.clock.seconds > until))
-      left = until - self.clock.seconds
-      if not tree.is_done and left > 0 and self.lower <= stop:
-        claim = milp.maximise(
-            self.pair, tree.rows, self._ranges, self.domain, tree.goal,
-            tree.constant, left / 3)
-        if claim.inputs is not None:
-          tree.offer(claim.inputs)
-          self.offer(claim.inputs)
-    self._run(tree, target, stop, lambda: self.clock.seconds > until)
-
-  def _run(self, tree: Tree, target: Callable[[float], float], stop: float,
-           is_enough: Callable[[], bool]) -> None:
-    def is_late() -> bool:
+            stop: float, until: float) -> None:
+    def seconds_left() -> float:
       self.clock.say(self.value, float(self.upper.max()))
-      return self.clock.left <= 0 or is_enough()
+      return min(self.clock.left, until - self.clock.seconds)
 
     before = tree.regions
-    # What another tree met closes regions of this one too.
-    tree.value = max(tree.value, self.value)
-    threshold = max(stop, tree.value)
-    while not tree.is_done and not is_late() and self.lower <= stop:
-      tree.run(target, is_late, threshold)
-      if tree.inputs is not None:
-        self.offer(tree.inputs)
-      # Above `stop` in float64 need not be above it exactly.
-      threshold = max(stop, tree.value)
+    tree.run(target, self.value, seconds_left, stop)
     self.regions += tree.regions - before
 
   def _enumerate(self, target: Callable[[float], float], stop: float) -> None:
@@ -239,19 +209,6 @@ class Comparison:
       self.offer(blocks.inputs)
     self.upper = np.minimum(self.upper, blocks.upper)
     self.regions += blocks.corners
-
-
-def as_float(number: fractions.Fraction) -> float:
-  """The nearest float64; infinite beyond the largest."""
-  try:
-    return float(number)
-  except OverflowError:
-    return math.copysign(math.inf, number)
-
-
-def as_exact(number: float) -> fractions.Fraction | float:
-  """A float as the fraction that it is; infinity stays."""
-  return fractions.Fraction(number) if math.isfinite(number) else number
 
 
 def check(f: ReluNetwork, g: ReluNetwork, domain: Domain) -> None:

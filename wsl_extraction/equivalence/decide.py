@@ -26,16 +26,11 @@ import math
 
 import numpy as np
 
-from wsl_extraction.equivalence.comparison import (
-    Clock,
-    Comparison,
-    Report,
-    as_float,
-)
+from wsl_extraction.equivalence.clock import Clock, Report, as_float
+from wsl_extraction.equivalence.comparison import Comparison
 from wsl_extraction.equivalence.domains import Domain
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
-
 
 # What overflows is no error: it ends in an infinite bound.
 _quiet = np.errstate(over="ignore", under="ignore", invalid="ignore",

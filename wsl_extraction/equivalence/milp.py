@@ -1,7 +1,7 @@
 """The largest difference of two networks as a mixed-integer linear program.
 
-The solver (HiGHS, by scipy) is a guide here: it finds inputs, which are then
-evaluated exactly; its own bound is floating point and proves nothing.
+The solver's bound (HiGHS, by scipy) is floating point and proves nothing. It is
+here for comparison: tests and benchmarks hold `decide` against it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,35 @@ from scipy import optimize
 
 from wsl_extraction.equivalence.bounds import Layers, Pair
 from wsl_extraction.equivalence.domains import Corners, Domain
-from wsl_extraction.equivalence.relaxation import Rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+  """All units' inputs as functions of inputs and units: z = rows v + bias.
+
+  Variables are the d inputs, then the units layer by layer.
+
+  Attributes:
+    rows: [m, d + m], m units in all.
+    bias: [m].
+    starts: Where each layer's units begin among the m.
+  """
+
+  rows: np.ndarray
+  bias: np.ndarray
+  starts: tuple[int, ...]
+
+  @classmethod
+  def of(cls, pair: Pair) -> Rows:
+    """The rows of all layers."""
+    inputs, units = len(pair.weights[0]), sum(pair.sizes)
+    rows = np.zeros((units, inputs + units))
+    starts = (0, *np.cumsum(pair.sizes).tolist())
+    for layer, matrix in enumerate(pair.weights):
+      source = 0 if layer == 0 else inputs + starts[layer - 1]
+      rows[starts[layer]:starts[layer + 1],
+           source:source + len(matrix)] = matrix.T
+    return cls(rows, np.hstack(pair.biases), starts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +68,8 @@ def naive(ranges: Layers) -> Layers:
 
 
 def maximise(pair: Pair, rows: Rows, ranges: Layers, domain: Domain,
-             goal: np.ndarray, constant: float, seconds: float) -> Claim:
+             goal: np.ndarray, constant: float, seconds: float,
+             gap: float = 0.0) -> Claim:
   """Maximises goal . h + constant over the domain.
 
   A unit h = max(0, z) with z between l < 0 < u has a binary b that tells
@@ -55,6 +84,7 @@ def maximise(pair: Pair, rows: Rows, ranges: Layers, domain: Domain,
     goal: Coefficients [m] of the last layer's units.
     constant: Is added.
     seconds: When to stop.
+    gap: Stops when its bounds are this close, relative to the lower one.
   """
   inputs, units = len(pair.weights[0]), sum(pair.sizes)
   least, most = np.hstack(ranges.low), np.hstack(ranges.high)
@@ -86,7 +116,7 @@ def maximise(pair: Pair, rows: Rows, ranges: Layers, domain: Domain,
           np.hstack([domain.high, np.where(most <= 0, 0, np.maximum(most, 0)),
                      np.ones(count)])),
       constraints=optimize.LinearConstraint(matrix, lower, upper),
-      options={"time_limit": max(seconds, 0.01), "mip_rel_gap": 0.0})
+      options={"time_limit": max(seconds, 0.01), "mip_rel_gap": gap})
   return _claim(result, domain, constant)
 
 
