@@ -24,6 +24,7 @@ from wsl_extraction.attacks.relu.search import RecoveredNetwork, Search
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.two_layer import TwoLayerNetwork
 from wsl_extraction.oracle.reveals import Logits, Scores
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
 
@@ -140,8 +141,11 @@ def _value_range(space: Space, examples: np.ndarray) -> tuple[float, float]:
 def _surrogate(recovered: RecoveredNetwork, answers: LogitQueries):
   """The network of x, its units by size; of scores, class 0 is left at 0."""
   region = answers.region
-  network = recovered.network.of_inputs(
-      region.origin, region.scale).canonical()
+  network = recovered.network.of_inputs(region.origin, region.scale)
+  network = TwoLayerNetwork.of(
+      network.normals, network.offsets, answers.expanded(network.outer),
+      answers.expanded(network.linear), answers.expanded(network.constant)
+  ).canonical()
   pad = ((0, 0), (0 if answers.logits else 1, 0))
   outer, linear = np.pad(network.outer, pad), np.pad(network.linear, pad)
   return dense.two_layer(ReluNetwork(

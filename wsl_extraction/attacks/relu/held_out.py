@@ -70,8 +70,8 @@ def held_out(answers: LogitQueries, network: TwoLayerNetwork,
   is_finite = np.isfinite(outputs).all(axis=1)
   points, outputs = points[is_finite], outputs[is_finite]
   is_example = is_example[is_finite]
-  off = np.abs(outputs - network(points)).max(axis=1)
-  sizes = np.abs(outputs).max(axis=1)
+  off = np.abs(answers.expanded(outputs - network(points))).max(axis=1)
+  sizes = np.abs(answers.expanded(outputs)).max(axis=1)
   usual = _no_farther(np.linalg.norm(
       points - answers.region.data, axis=1), sizes)
   usual[is_example] = sizes[is_example].max(initial=0)

@@ -17,7 +17,7 @@ _PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 _SAME = 1e-3  # of a probe's width
 _PROBES = 3000  # more are not needed for a thousand units
 _CURVE = 150  # probes before the first look for a curve; then at each doubling
-_LOOKS = 3  # gaps that are looked at
+_LOOKS, _LEVELS = 3, 3  # gaps that are looked at, and how closely
 
 
 class TooManyKinks(Exception):
@@ -154,12 +154,17 @@ class LineSearch:
     return True
 
   def _look_for_curves(self, places: list[int]) -> None:
-    """Refuses a function that bends smoothly in gaps that should be split."""
+    """Refuses a function that bends smoothly in gaps that should be split.
+
+    In the smallest of them, which of kinks hold one or two.
+    """
     self.next_look = 2 * len(self.t)
-    chosen = self.rng.choice(places, min(_LOOKS, len(places)), replace=False)
+    gap = np.diff(self.t)[places]
+    chosen = np.array(places)[np.argsort(gap, kind="stable")[:_LOOKS]]
     if all(smooth.curves_within(
         self.ask, float(self.t[i]), float(self.t[i + 1]),
-        float(max(self.e[i], self.e[i + 1]))) for i in chosen.tolist()):
+        float(max(self.e[i], self.e[i + 1])), _LEVELS)
+           for i in chosen.tolist()):
       raise smooth.Smooth(smooth.message("on a line"))
 
   def _unconfirmed(self, meets: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -24,7 +24,11 @@ class LogitQueries:
 
   Attributes:
     region: Where points lie.
-    width: The outputs of a row, K.
+    width: The outputs of a row, K; fewer where `reduce` found that they depend
+      on each other.
+    basis: float64 [outputs, K], orthonormal, that reduces them; None where all
+      are kept.
+    outside: The largest share of an answer's length outside of the basis.
     noise: How far an output of size one may be off.
     floor: How far any output may be off.
     growth: How much farther it may be off for each unit of length of z.
@@ -41,6 +45,8 @@ class LogitQueries:
     self.logits = oracle.reveal.scale is Quantity.LOGITS
     self.width = oracle.outputs - (not self.logits)
     self.resolution = 0.0
+    self.basis: np.ndarray | None = None
+    self.outside = 0.0
     # A sum of d numbers is off by about the square root of d.
     many = max(1.0, np.sqrt(region.features) / 8)
     self.noise, self.floor, self.growth = 2.0**-50 * many, 0.0, 0.0
@@ -70,7 +76,7 @@ class LogitQueries:
       self.resolution = response.resolution
       self.rows += len(inputs)
       self.progress(self.rows)
-      parts.append(self._read(response.values))
+      parts.append(self._reduced(self._read(response.values)))
       if keep:
         self._points.append(self.region.points(inputs))
         self._outputs.append(parts[-1])
@@ -89,6 +95,43 @@ class LogitQueries:
     with np.errstate(divide="ignore", invalid="ignore"):
       logs = np.where(values > 1e-290, np.log(values), np.nan)
     return logs[:, 1:] - logs[:, :1]
+
+  def reduce(self, points: np.ndarray, share: float) -> None:
+    """Looks for outputs that depend on others, and keeps a basis of all.
+
+    A layer of h units gives outputs of rank h + 1 at most, however many they
+    are. Forgets what was asked before.
+
+    Args:
+      points: float64 [n, d] of rows to ask.
+      share: Singular values below so much of the largest are none.
+
+    Raises:
+      BudgetExceeded: Not all of them can be had.
+    """
+    outputs = self(points, keep=False)
+    outputs = outputs[np.isfinite(outputs).all(axis=1)]
+    length = np.linalg.norm(outputs, axis=1, keepdims=True)
+    outputs = outputs / np.where(length > 0, length, 1)
+    values, vectors = np.linalg.svd(outputs, full_matrices=False)[1:]
+    rank = int((values > share * values[:1].sum()).sum())
+    if 0 < rank <= 0.9 * min(outputs.shape):
+      self.basis, self.width = vectors[:rank].T, rank
+      self.forget()
+
+  def expanded(self, outputs: np.ndarray) -> np.ndarray:
+    """All outputs of a row, from those that are kept [..., K]."""
+    return outputs if self.basis is None else outputs @ self.basis.T
+
+  def _reduced(self, outputs: np.ndarray) -> np.ndarray:
+    if self.basis is None:
+      return outputs
+    reduced = outputs @ self.basis
+    off = np.linalg.norm(outputs - reduced @ self.basis.T, axis=1)
+    size = np.linalg.norm(outputs, axis=1)
+    self.outside = max(self.outside, float(np.nanmax(
+        off / np.maximum(size, 1e-300), initial=0)))
+    return reduced
 
   def errors(self, outputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Error bounds of rows: [n].

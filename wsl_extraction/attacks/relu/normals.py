@@ -14,6 +14,7 @@ from wsl_extraction.networks.two_layer import TwoLayerNetwork
 from wsl_extraction.oracle.ledger import BudgetExceeded
 
 _CONDITION = 150.0  # beyond which another base point is taken
+_NUMBERS = 12_000_000  # that the candidates' coefficients may fill
 _CROSSED = 0.95  # of the way to a unit's kink
 
 
@@ -60,12 +61,15 @@ def choose(sketch: PlaneNetwork, answers: LogitQueries,
       (np.abs(before) / usual).min(axis=1, initial=np.inf) / careful,
       0.5 * room)
   size = np.maximum(1, np.linalg.norm(where, axis=1))
+  best = np.argsort(-steps / size, kind="stable")
+  k, p = answers.width, network.units + answers.width
+  most = max(_NUMBERS // (k * p), 2 * p // k + 10)
+  line = np.arange(len(sketch.places))[:max(most - 400, most // 2)]
+  best = np.union1d(best[:min(400, most)], line)
+  where, before, steps, size = (
+      array[best] for array in (where, before, steps, size))
   coefficients = jacobians.coefficients(
       before > 0, network.outer, not sketch.signs.integral)
-  best = np.argsort(-steps / size, kind="stable")
-  best = np.union1d(best[:400], np.arange(len(sketch.places)))
-  where, before, steps, coefficients, size = (
-      array[best] for array in (where, before, steps, coefficients, size))
   ends = [int(where[:, 0].argmin()), int(where[:, 0].argmax())]
   apart = np.isfinite(answers.near) and not sketch.signs.integral
   chosen = _enough(coefficients, steps / size, network, answers,
@@ -112,9 +116,38 @@ def _enough(coefficients: np.ndarray, quality: np.ndarray,
   return order
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measured:
+  """Jacobians that were had, and what they give.
+
+  Attributes:
+    network: On all of z; in directions that were not had, as in the sketch.
+    share: Of the directions that were had before the budget ended.
+    bases: The base points.
+    weights: float64 [m] of the base points.
+    directions: float64 [q, d].
+    slopes: float64 [m, q, K].
+  """
+
+  network: TwoLayerNetwork
+  share: float
+  bases: Bases
+  weights: np.ndarray
+  directions: np.ndarray
+  slopes: np.ndarray
+
+  def normals_of(self, outer: np.ndarray) -> np.ndarray:
+    """The normals [h, d] for other weights [h, K] of the last layer.
+
+    Only where no linear part is unknown and no direction is missing.
+    """
+    coefficients = jacobians.coefficients(self.bases.before > 0, outer, False)
+    unknown = jacobians.Slopes(coefficients, self.weights).solve(self.slopes)[0]
+    return unknown @ self.directions
+
+
 def measure(answers: LogitQueries, sketch: PlaneNetwork, bases: Bases,
-            rng: np.random.Generator, keep: bool
-            ) -> tuple[TwoLayerNetwork, float]:
+            rng: np.random.Generator, keep: bool) -> Measured:
   """Asks for the Jacobians and solves for the network.
 
   Args:
@@ -123,10 +156,6 @@ def measure(answers: LogitQueries, sketch: PlaneNetwork, bases: Bases,
     bases: From where to ask.
     rng: Draws the directions.
     keep: Whether the rows are remembered.
-
-  Returns:
-    The network on all of z, and the share of directions that were had before
-    the budget ended. In the others normals are those of the sketch.
   """
   directions = jacobians.directions(answers.region.features, rng)
   start, slopes = _slopes(answers, bases, directions, keep)
@@ -151,7 +180,8 @@ def measure(answers: LogitQueries, sketch: PlaneNetwork, bases: Bases,
     slopes[m, j] = (outputs - start[m]) / steps[m, j][:, None]
     unknown = system.solve(slopes)[0]
   network = _whole(sketch, unknown[:, :had], directions[:had])
-  return network, had / len(directions)
+  return Measured(network, had / len(directions), bases, weights,
+                  directions[:had], slopes[:, :had])
 
 
 def _slopes(answers: LogitQueries, bases: Bases, directions: np.ndarray,

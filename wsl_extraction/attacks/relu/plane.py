@@ -20,6 +20,8 @@ from wsl_extraction.networks.two_layer import TwoLayerNetwork
 
 _RESOLUTION = 1e-9
 _NOISY = 1e-9
+_FOREIGN = 1e9  # errors of rows that no fit explains
+_MOST = 3000  # unknowns of the hidden layer up to which they are fitted at once
 # Weight decay leaves units of next to no weight, below so much of the largest,
 # that switch 100,000 times as far out as the others, while rows are near within
 # so many times the others' distance.
@@ -40,6 +42,8 @@ class PlaneNetwork:
       1 at least.
     loss: The largest error on all rows in the plane, in units of what answers
       may be off.
+    refined: Whether all parameters were fitted to these rows; not those of so
+      many units that it would take too long.
   """
 
   basis: np.ndarray
@@ -49,6 +53,7 @@ class PlaneNetwork:
   merged: int
   spread: float
   loss: float
+  refined: bool
 
 
 def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
@@ -84,15 +89,21 @@ def recover(answers: LogitQueries, along: np.ndarray, rng: np.random.Generator,
     known, outputs = answers.kept(since)
   known = known @ basis.T
   errors = answers.row_tolerances(outputs, np.linalg.norm(known, axis=1))
-  if noisy:
+  is_refined = network.units * (len(basis) + 1) <= _MOST
+  if np.median(np.abs(outputs - solved.network(known)).max(axis=1)
+               / errors) > _FOREIGN:
+    return PlaneNetwork(basis, solved.network, solved, places,
+                        int(kinks.merged.sum()), spread, np.inf, True)
+  if noisy and is_refined:
     solved = signs.solve(
         refine(network, known, outputs, errors, True), 0.2, 0.02)
-  network = refine(solved.network, known, outputs, errors,
-                   not solved.integral)
+  network = solved.network
+  if is_refined:
+    network = refine(network, known, outputs, errors, not solved.integral)
   loss = np.abs((outputs - network(known)) / errors[:, None]).max()
   return PlaneNetwork(
       basis, network, solved, _middles(kinks.at, places),
-      int(kinks.merged.sum()), spread, float(loss))
+      int(kinks.merged.sum()), spread, float(loss), is_refined)
 
 
 def _spread(network: TwoLayerNetwork, kinks: Kinks) -> tuple[float, bool]:

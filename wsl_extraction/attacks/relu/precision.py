@@ -90,7 +90,7 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
   bent = outputs[:, 0] - 2 * outputs[:, 1] + outputs[:, 2]
   bent = float(np.median(np.sqrt((bent**2).mean(axis=1) / 6))) / size
   rounded = answers.resolution / size
-  if bent > _STRAIGHT:
+  if bent > max(_STRAIGHT, 3 * rounded, 3 * answers.noise):
     even = starts[:, None] + np.linspace(0, 2, _POINTS)[:, None] * step[:, None]
     curves = answers(even.reshape(-1, d)).reshape(3, _POINTS, -1)
     if any(smooth.is_curve(curve, 1e-16 * size) for curve in curves):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction.attacks.relu import (
+    crossings,
     held_out,
     kink_rows,
     missing_units,
@@ -30,6 +31,7 @@ _IN_A_BOX = 200
 _NOISY = 1e-9
 # A tolerance that nobody set may rise by so much where errors scatter.
 _SLACK = 3.0
+_MANY_OUTPUTS = 100  # beyond so many, those that depend on others are left out
 _ROUNDS = 20  # of fresh rows, and of units that they show to be missing
 
 
@@ -80,6 +82,8 @@ class Search:
     self.figures["precision"] = measured.relative
     if measured.missing:
       return measured.missing
+    if self.answers.width > _MANY_OUTPUTS and self.answers.noise < 1e-12:
+      self._reduce()
     missing = "nothing was tried"
     # Imprecise answers fail more often on a line, and early.
     tries = self.attempts * (3 if self.answers.noise > _NOISY else 1)
@@ -92,6 +96,22 @@ class Search:
         break
     return missing
 
+  def _reduce(self) -> None:
+    """Keeps as many outputs as depend on nothing else."""
+    self.stage = "counting independent outputs"
+    answers = self.answers
+    count = _MANY_OUTPUTS // 2
+    while answers.basis is None and count < answers.width:
+      points = answers.region.sample(count, self.rng)
+      answers.reduce(points / np.maximum(
+          1, np.linalg.norm(points, axis=1) / 3)[:, None], 1e-11)
+      count *= 2
+    self.figures["independent_outputs"] = answers.width
+    d, k = answers.region.features, answers.width
+    self.network = TwoLayerNetwork.of(
+        np.zeros((0, d)), np.zeros(0), np.zeros((0, k)), np.zeros((d, k)),
+        np.zeros(k))
+
   def _attempt(self, attempt: int) -> str:
     answers, rng = self.answers, self.rng
     along = rng.standard_normal(answers.region.features)
@@ -102,7 +122,7 @@ class Search:
     noisy = answers.noise > _NOISY
     sketch = recover(answers, along, rng, attempt > 0 and not noisy)
     self._partial(sketch)
-    if sketch.loss > (300 if noisy else 1e5):
+    if sketch.loss > (300 if noisy else 1e5) and sketch.refined:
       return ("rows in a plane do not fit: "
               f"{sketch.loss:.1e} times what answers are precise to")
     self.figures.update(_of_signs(sketch.signs))
@@ -111,10 +131,14 @@ class Search:
     self.stage = "measuring Jacobians"
     bases = normals.choose(sketch, answers, rng)
     small = self._small(sketch.network.units)
-    network, share = normals.measure(answers, sketch, bases, rng, small)
-    self.network = network
-    if share < 1:
-      raise BudgetExceeded(f"{100 * share:.0f} % of directions were measured")
+    measured = normals.measure(answers, sketch, bases, rng, small)
+    self.network = measured.network
+    if measured.share < 1:
+      raise BudgetExceeded(
+          f"{100 * measured.share:.0f} % of directions were measured")
+    if not sketch.refined and sketch.signs.integral:
+      self.stage = "crossing the hyperplanes of all units"
+      self.network = crossings.improve(answers, measured, rng)
     if not sketch.signs.integral:
       self._turn()
     if small and answers.noise > 1e-12:
@@ -184,6 +208,10 @@ class Search:
     points, examples = self._fresh(times)
     check = held_out.held_out(
         self.answers, self.network, points, examples, tolerance)
+    if self.answers.outside > tolerance:
+      raise TooManyKinks(
+          f"an answer lies outside of the {self.answers.width} outputs that "
+          f"all others depend on, by {self.answers.outside:.1e}")
     self.figures |= {"tolerance": tolerance, "held_out_rows": len(check.points),
                      "held_out_error": check.error}
     return check

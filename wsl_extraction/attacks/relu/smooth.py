@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-_POINTS = 33
-_LEVELS = 10
+_POINTS = 17
+_LEVELS = 12
 _ALIKE = 0.5  # the change between neighbours, as a share
 _MOST = 0.75  # of all neighbours
 _CLEAR = 20.0  # errors of an answer that a second difference has to exceed
@@ -49,7 +49,7 @@ def is_curve(outputs: np.ndarray, error: float) -> bool:
 
 
 def curves_within(ask: Callable[[np.ndarray], np.ndarray], low: float,
-                  high: float, error: float) -> bool:
+                  high: float, error: float, levels: int = _LEVELS) -> bool:
   """Looks for a curve around the sharpest bend of a range, ever closer.
 
   Args:
@@ -57,11 +57,12 @@ def curves_within(ask: Callable[[np.ndarray], np.ndarray], low: float,
     low: Where the range begins.
     high: Where it ends.
     error: The most that an output may be off.
+    levels: How often to look closer, by a factor of 4 each time.
 
   Raises:
     BudgetExceeded: The budget ends first.
   """
-  for _ in range(_LEVELS):
+  for _ in range(levels):
     places = np.linspace(low, high, _POINTS)
     if not (np.diff(places) > 8 * np.spacing(np.abs(places).max())).all():
       return False
