@@ -116,7 +116,7 @@ class Comparison:
     """Looks for inputs for a few milliseconds."""
     self.climb(seed, samples=2_000, rounds=5)
 
-  def climb(self, seed: int, samples: int = 20_000, rounds: int = 60) -> None:
+  def climb(self, seed: int, samples: int = 10_000, rounds: int = 25) -> None:
     """Looks for inputs by sampling and `hill_climbing.climbed`."""
     rng = np.random.default_rng(seed)
     if self.inputs is None:
