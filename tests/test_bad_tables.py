@@ -1,4 +1,4 @@
-"""Bad table files, shards and folders as commands: status 2, one line."""
+"""Bad table files, flags and folders as commands: status 2, one line."""
 
 from __future__ import annotations
 
@@ -76,14 +76,12 @@ BAD = {
     "nothing required": (
         GRID.split("grid.Grid.caption")[0] + "grid.Grid.seeds = (0,)\n", (),
         None, ("caption", "mend the gin file")),
-    "shard out of range": (
-        GRID, ("--shard=3/2",), None, ("no shard 3 of 2", "1/2 to 2/2")),
-    "shard of nothing": (
-        GRID, ("--shard=1/0",), None, ("share among 0", "--shard")),
-    "shard of words": (
-        GRID, ("--shard=first",), None, ("--shard=first", "--shard=1/2")),
-    "shard of nothing at all": (
-        GRID, ("--shard=",), None, ("--shard='' is no share", "--shard=1/2")),
+    "shard": (
+        GRID, ("--shard=1/2",), None,
+        ("--shard is gone", "--engine=ray", "Grid.seeds = (0,)")),
+    "address without an engine": (
+        GRID, ("--ray_address=auto",), None,
+        ("--ray_address is for --engine=ray", "leave it out")),
     "binding of the runs": (
         GRID, ("--gin_bindings=STEPS = 20",), None,
         ("STEPS = 20 is no parameter of the table",
@@ -103,7 +101,7 @@ BAD = {
         PREPARED, (), spoiled("config.gin", "# wsl_ex"),
         ("runs/b/budget_16/seed_1", "another version", "delete")),
     "another version": (
-        PREPARED, ("--shard=1/4",), spoiled(
+        PREPARED, (), spoiled(
             "config.gin", "# wsl_extraction 0.0.1\n"),
         ("runs/b/budget_16/seed_1", "another version", "0.0.1", "install")),
     "foreign folder": (

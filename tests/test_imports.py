@@ -10,7 +10,7 @@ from fixtures.source_tree import PACKAGE, SourceTree
 LEAVES = frozenset({"errors", "checks"})
 COMMANDS = frozenset({
     "cli", "cli_engines", "cli_files", "cli_gin", "cli_hints", "cli_names",
-    "cli_output", "cli_sources", "cli_workers", "__main__",
+    "cli_output", "cli_runs", "cli_sources", "cli_workers", "__main__",
     "train", "label", "evaluate", "reproduce", "hardness", "doctor"})
 _STUDENTS = {"objectives", "networks", "data", "oracle", "runtime"}
 _ATTACKS = {"attacks", "strategies", "training", *_STUDENTS}

@@ -205,7 +205,7 @@ def test_results_of_other_settings_are_refused_and_left_alone(
   shutil.copytree(folder, tmp_path / "copy")
   outcome = commands.run(
       words("--gin_bindings=Grid.settings = "
-            "'surrogate/recipe.Recipe.steps = 5'", "--shard=2/2"),
+            "'surrogate/recipe.Recipe.steps = 5'"),
       tmp_path / "copy",
       commands.environment(tmp_path / "copy"))
   assert (outcome.status, outcome.stdout) == (2, "")

@@ -34,6 +34,16 @@ def define_flags(work: str) -> None:
       "cluster may have no place for any of them.", lower_bound=1)
 
 
+def check_flags() -> None:
+  """Raises InputError where flags contradict each other."""
+  chosen = flags.FLAGS
+  if chosen.engine == "local":
+    for name in _RAY_ONLY:
+      if not chosen[name].using_default_value:
+        raise InputError(f"--{name} is for --engine=ray; add that, or leave "
+                         "it out")
+
+
 def engine(keeps: bool) -> Engine:
   """Starts the engine that the flags name.
 
@@ -44,12 +54,9 @@ def engine(keeps: bool) -> Engine:
   Raises:
     InputError: Flags contradict each other, or Ray cannot be used.
   """
+  check_flags()
   chosen = flags.FLAGS
   if chosen.engine == "local":
-    for name in _RAY_ONLY:
-      if not chosen[name].using_default_value:
-        raise InputError(f"--{name} is for --engine=ray; add that, or leave "
-                         "it out")
     count = chosen.processes or 1
     if not keeps:
       return in_process.Threads(count) if count > 1 else in_process.InProcess()

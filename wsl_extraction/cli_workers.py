@@ -108,7 +108,7 @@ class FactsAgree:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Command:
+class Surroundings:
   """The surroundings of a command, for its workers.
 
   Attributes:
@@ -122,7 +122,7 @@ class _Command:
   words: tuple[str, ...]
 
   @classmethod
-  def of_this(cls) -> _Command:
+  def of_this(cls) -> Surroundings:
     """That of this process."""
     words = [f"--{name}={cli.FLAGS[name].value}"
              for name in ("data_dir", "cache_dir") if cli.FLAGS[name].value]
@@ -153,13 +153,14 @@ def victim_worker(config: str, parts: Parts, is_remote: bool,
   few = np.arange(min(len(parts.test), _TEST_ROWS))
   parts = dataclasses.replace(
       parts, pool=parts.pool.take(np.arange(0)), test=parts.test.take(few))
-  return functools.partial(_elsewhere, config, parts, _Command.of_this())
+  return functools.partial(_elsewhere, config, parts, Surroundings.of_this())
 
 
-def _elsewhere(config: str, parts: Parts, command: _Command) -> VictimWorker:
+def _elsewhere(config: str, parts: Parts,
+               surroundings: Surroundings) -> VictimWorker:
   from wsl_extraction.runtime import devices
 
-  command.take_on()
+  surroundings.take_on()
   cli.load_backend()
   with _as_input_errors():
     gin.clear_config()

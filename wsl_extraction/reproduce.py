@@ -13,8 +13,8 @@ missing it runs nothing and prints the same table. Beside the runs it writes
   plot.png plot.pdf    its figures with their intervals
   measured/            the victims' answers to the test sets, asked for once
 
---shard=2/3 runs the second third of the grid, on another machine say; copy the
-run folders together, and the same command without it prints the whole table.
+--processes=4 does four runs at once; --engine=ray does them on the devices of a
+Ray cluster, one each (docs/guide/scale.md). This process alone writes tables.
 --dry_run shows a table before it is run, or while another process runs it.
 
 A run that fails does not stop the others. Damaged folders and results of other
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import os
 import pathlib
@@ -38,7 +39,7 @@ from collections.abc import Iterator, Sequence
 import gin
 from absl import flags
 
-from wsl_extraction import cli, cli_files
+from wsl_extraction import cli, cli_engines, cli_files, cli_runs, cli_workers
 from wsl_extraction.errors import InputError
 from wsl_extraction.report.grids import (
     grid,
@@ -62,9 +63,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
       "workdir", None, "The folder of the table; by default one below runs/ "
       "named after the gin file.")
-  flags.DEFINE_string(
-      "shard", None, "Runs only one share of the table, such as 1/2: the first "
-      "of two. The shares of different machines never overlap.")
+  cli_engines.define_flags("runs")
+  flags.DEFINE_string("shard", None, "Gone: --engine=ray divides the runs.")
   flags.DEFINE_multi_string(
       "run_bindings", [], "A gin binding for every run of the table, after all "
       "of its own; repeatable.")
@@ -75,21 +75,23 @@ def define_flags() -> None:
 
 def main() -> None:
   """Runs what is missing, one process a run, and prints the table."""
+  if flags.FLAGS.shard is not None:
+    raise InputError(
+        "--shard is gone: --engine=ray divides the runs among machines; "
+        "without Ray give each machine some seeds, "
+        "--gin_bindings='Grid.seeds = (0,)', and copy the run folders together")
+  cli_engines.check_flags()
   root = cli.results_folder()
   plan = _plan()
   planned = grid_runs.runs(plan.cells, plan.seeds)
-  mine = _share(plan)
   outcomes = GridResults.read(planned, root)
   if flags.FLAGS.dry_run:
     _check(planned, root, [])
     cli.show(_report(plan, outcomes).text)
     return
-  missing = [run for run in mine if run not in outcomes]
+  missing = [run for run in planned if run not in outcomes]
   _check(planned, root, missing)
-  failed, left = run_processes.run_all(
-      missing, root, len(outcomes) > 0, [
-          f"--{name}={flags.FLAGS[name].value}"
-          for name in ("data_dir", "cache_dir") if flags.FLAGS[name].value])
+  failed, left = _run(missing, root, len(outcomes) > 0)
   outcomes = GridResults.read(planned, root, failed)
   _publish(_report(plan, outcomes), root)
   if left:
@@ -101,6 +103,25 @@ def main() -> None:
         f"{len(failed)} of {len(missing)} runs failed, first the one in "
         f"{failed[0].folder(root)}, for the reasons above; run the same "
         "command again when they are mended")
+
+
+def _run(missing: Sequence[Run], root: pathlib.Path,
+         has_results: bool) -> tuple[list[Run], int]:
+  """Does the runs by the engine of the flags; see `run_processes.run_all`."""
+  if not missing:
+    return [], 0
+  words = [f"--{name}={flags.FLAGS[name].value}"
+           for name in ("data_dir", "cache_dir") if flags.FLAGS[name].value]
+  with contextlib.ExitStack() as stack:
+    engine = stack.enter_context(cli_engines.engine(keeps=False))
+    make = functools.partial(run_processes.Processes, root, words)
+    if engine.is_remote:
+      root = root.absolute()
+      mark = stack.enter_context(cli_runs.marked(root))
+      make = functools.partial(
+          cli_runs.ClusterRuns, root, words, mark,
+          cli_workers.Surroundings.of_this())
+    return run_processes.run_all(missing, root, has_results, engine, make)
 
 
 def _publish(report: TableFiles, root: pathlib.Path) -> None:
@@ -144,12 +165,6 @@ def _check_binding(binding: str, table: str) -> None:
     raise InputError(f"--gin_bindings={binding} is no parameter of the table "
                      "(Grid or Search); for its runs give "
                      f"--run_bindings={shlex.quote(binding)}")
-
-
-def _share(plan: Plan) -> list[Run]:
-  """The runs that fall to this process."""
-  return grid_runs.share(plan.cells, plan.seeds,
-                     *grid_runs.parsed_shard(flags.FLAGS.shard))
 
 
 def _report(plan: Plan, outcomes: GridResults) -> TableFiles:

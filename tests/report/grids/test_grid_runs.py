@@ -2,9 +2,7 @@
 
 import pathlib
 
-import hypothesis
 import pytest
-from hypothesis import strategies as st
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.report.grids import grid_runs
@@ -41,34 +39,9 @@ def made(rows, columns):
           for row in range(rows) for column in range(columns)]
 
 
-@hypothesis.given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6),
-                  st.integers(1, 40))
-def test_shares_part_the_runs_evenly_within_every_cell(
-    rows, columns, seeds, count):
-  grid = made(rows, columns)
-  every = grid_runs.runs(grid, range(seeds))
-  shares = [grid_runs.share(grid, range(seeds), index, count)
-            for index in range(1, count + 1)]
-  dealt = [run for share in shares for run in share]
-  assert len(dealt) == len(set(dealt)) == len(every)
-  assert set(dealt) == set(every)
-  assert max(map(len, shares)) - min(map(len, shares)) <= 1
-  for share in shares:  # in the order of the grid
-    assert share == [run for run in every if run in share]
-  for cell in grid:
-    counts = [sum(run.cell == cell for run in share) for share in shares]
-    assert max(counts) - min(counts) <= 1
-
-
 def test_runs_fill_all_cells_at_the_same_pace():
   every = grid_runs.runs(made(2, 1), (5, 3))
   assert [run.seed for run in every] == [5, 5, 3, 3]
-
-
-@pytest.mark.parametrize("index, count", [(0, 2), (3, 2), (1, 0), (0, 0)])
-def test_a_share_out_of_range_is_refused(index, count):
-  with pytest.raises(InputError, match="give"):
-    grid_runs.share(made(1, 1), (0,), index, count)
 
 
 def test_names_that_would_share_a_folder_are_refused():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
+import threading
 
 import gin
 import pytest
@@ -147,17 +149,18 @@ def test_an_interrupted_run_interrupts_the_table(trainer, reproduced, status):
   assert len(trainer.ran) == 3
 
 
-def test_shards_share_the_work_and_the_last_prints_the_whole(
-    trainer, reproduced):
-  out, err = reproduced("--shard=2/3")
-  assert "3 of 8 runs" in out and "run 3/3" in err
-  out, _ = reproduced("--shard=1/3")
-  assert "6 of 8 runs" in out
-  assert "1 of 2" in out
-  out, _ = reproduced("--shard=3/3")
-  assert "8 of 8 runs" in out and "not run" not in out
-  assert len(set(trainer.ran)) == len(trainer.ran) == 8
-  assert reproduced() == [out, ""]
+def test_two_runs_at_once_give_the_same_table(trainer, reproduced, tmp_path):
+  out, _ = reproduced()
+  order = list(trainer.ran)
+  shutil.rmtree(tmp_path / "runs")
+  trainer.ran.clear()
+  # Each waits until the other has begun.
+  meeting = threading.Barrier(2, timeout=60)
+  trainer.others = lambda run, root: meeting.wait()
+  again, err = reproduced("--processes=2")
+  assert again == out
+  assert sorted(trainer.ran) == sorted(order)
+  assert "run 8/8" in err
 
 
 def test_bindings_reach_the_grid(trainer, reproduced):

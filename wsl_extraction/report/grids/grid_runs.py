@@ -1,4 +1,4 @@
-"""The cells of a table, and the runs and shares that they fall into."""
+"""The cells of a table, and the runs that they fall into."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import pathlib
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -102,51 +101,6 @@ class Run:
 def runs(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
   """All runs, seed by seed, so that all cells fill at the same pace."""
   return [Run(cell, seed) for seed in seeds for cell in cells]
-
-
-def parsed_shard(text: str | None) -> tuple[int, int]:
-  """Parses --shard: (2, 3) from "2/3", (1, 1) from None.
-
-  Raises:
-    InputError: There is no such share.
-  """
-  numbers = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text)
-  if not numbers:
-    raise InputError(f"--shard={shlex.quote(text or '')} is no share; give the "
-                     "first of two, say, as --shard=1/2")
-  index, count = int(numbers[1]), int(numbers[2])
-  _check_share(index, count)
-  return index, count
-
-
-def share(cells: Sequence[Cell], seeds: Sequence[int], index: int,
-          count: int) -> list[Run]:
-  """The runs that fall to one of several machines, from the plan alone.
-
-  Runs are dealt cell by cell: those of one cell, which take equally long, fall
-  to different machines, and the shares differ by one run at most.
-
-  Args:
-    cells: Of the table.
-    seeds: Of each cell.
-    index: Which share, from 1 to `count`.
-    count: How many shares.
-
-  Raises:
-    InputError: There is no such share.
-  """
-  _check_share(index, count)
-  dealt = [Run(cell, seed) for cell in cells for seed in seeds]
-  mine = set(dealt[index - 1::count])
-  return [run for run in runs(cells, seeds) if run in mine]
-
-
-def _check_share(index: int, count: int) -> None:
-  if not 1 <= index <= count:
-    raise InputError(f"there is no shard {index} of {count}; give 1/{count} "
-                     f"to {count}/{count}" if count >= 1 else
-                     f"there is nothing to share among {count}; give --shard "
-                     "as 1/2 and 2/2, say")
 
 
 def folder_name(name: str) -> str:

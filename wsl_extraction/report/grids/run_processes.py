@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.report import progress
 from wsl_extraction.report.grids import grid_results
 from wsl_extraction.report.grids.grid_runs import Run
+from wsl_extraction.report.run_folder import RunFolder
+from wsl_extraction.runtime import files
+from wsl_extraction.runtime.engines.crew import Crew, Outcome, Task
+from wsl_extraction.runtime.engines.engine import Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+  """The end of a run.
+
+  Attributes:
+    status: Of its process; negative for the signal that killed it.
+    text: What it wrote to its standard error, where that is elsewhere.
+    files: The files of its folder, by name, where that is elsewhere.
+  """
+
+  status: int
+  text: str = ""
+  files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+class Trains(Protocol):
+  """An object of a worker that does runs."""
+
+  def train(self, run: Run) -> Ended:
+    """Does a run, or the rest of it."""
+    ...
+
+
+class Processes:
+  """Does runs as processes of this machine."""
+
+  def __init__(self, root: pathlib.Path, flags: Sequence[str] = ()):
+    """Starts nothing yet; see `arguments`."""
+    self._root, self._flags = root, flags
+
+  def train(self, run: Run) -> Ended:
+    """Does a run, or the rest of it."""
+    return Ended(_train(run, self._root, self._flags))
 
 
 def run_all(missing: Sequence[Run], root: pathlib.Path, has_results: bool,
-            flags: Sequence[str] = ()) -> tuple[list[Run], int]:
-  """Runs what is missing, one process after the other.
+            engine: Engine, make: Callable[[], Trains]
+            ) -> tuple[list[Run], int]:
+  """Runs what is missing, as many at once as the engine has workers.
 
   Args:
     missing: The runs.
     root: The folder of the table.
     has_results: Whether the table has some already. If not, and the first run
       fails, the others are not tried.
-    flags: More flags of `train` for each of them.
+    engine: Does them.
+    make: Makes what does one.
 
   Returns:
     The runs that failed, and the number of those left to other processes.
@@ -33,39 +77,117 @@ def run_all(missing: Sequence[Run], root: pathlib.Path, has_results: bool,
     InputError: The first of all fails.
     KeyboardInterrupt: A run was interrupted.
   """
-  failed: list[Run] = []
-  left_alone = 0
-  seconds: dict[str, list[float]] = {}
-  for done, run in enumerate(missing):
-    if grid_results.taken_by_other_process(run, root):
-      left_alone += 1
-      continue
-    left = _seconds_left(missing[done:], seconds)
-    about = f", about {progress.duration(left)} left" if left else ""
-    print(f"run {done + 1}/{len(missing)}: {run}{about}", file=sys.stderr,
-          flush=True)
-    start = time.monotonic()
-    status = _train(run, root, flags)
-    if status in (130, -signal.SIGINT):
+  table = _Table(missing, root, has_results, engine.workers)
+  with Crew(engine, make, notice=_say) as crew:
+    crew.grow(len(missing))
+    while True:
+      for run in table.next(crew):
+        crew.send(Task("train", (run,), f"the run {run}"))
+      if not crew.in_flight and not crew.lost and not table.is_waiting:
+        return table.failed, table.left_alone
+      for outcome in crew.wait():
+        table.end(outcome)
+      table.refuse_first_failure(crew.in_flight)
+
+
+class _Table:
+  """The runs that wait, and those that have ended.
+
+  Attributes:
+    failed: Those of them that failed.
+    left_alone: The number of those that another process does.
+  """
+
+  def __init__(self, missing: Sequence[Run], root: pathlib.Path,
+               has_results: bool, workers: int):
+    self._missing, self._root = missing, root
+    self._waiting = collections.deque(missing)
+    self._has_results, self._workers = has_results, workers
+    self._seconds: dict[str, list[float]] = {}
+    self._started: dict[Run, float] = {}
+    self._first_failure = ""
+    self.failed: list[Run] = []
+    self.left_alone = 0
+
+  @property
+  def is_waiting(self) -> bool:
+    """True while runs are to be started."""
+    return bool(self._waiting) and not self._first_failure
+
+  def next(self, crew: Crew) -> list[Run]:
+    """The runs to be started now, those first that were lost."""
+    runs: list[Run] = []
+    while len(runs) < crew.room() and (crew.lost or self.is_waiting):
+      if crew.lost:
+        run = crew.lost.popleft().arguments[0]
+      else:
+        run = self._waiting.popleft()
+        if grid_results.taken_by_other_process(run, self._root):
+          self.left_alone += 1
+          continue
+      self._announce(run)
+      self._started[run] = time.monotonic()
+      runs.append(run)
+    return runs
+
+  def _announce(self, run: Run) -> None:
+    place = self._missing.index(run)
+    left = _seconds_left(self._missing[place:], self._seconds)
+    about = (f", about {progress.duration(left / self._workers)} left"
+             if left else "")
+    _say(f"run {place + 1}/{len(self._missing)}: {run}{about}")
+
+  def end(self, outcome: Outcome) -> None:
+    """Takes note of a run that has ended."""
+    run: Run = outcome.task.arguments[0]
+    ended = outcome.value
+    if isinstance(ended, InputError):  # where it was to run
+      ended = Ended(2, f"error: {ended}")
+    if ended.status in (130, -signal.SIGINT):
       raise KeyboardInterrupt
-    if not status:
-      seconds.setdefault(run.cell.row, []).append(time.monotonic() - start)
-      continue
+    if not ended.status:
+      if ended.files:
+        _receive(run, self._root, ended.files)
+      self._seconds.setdefault(run.cell.row, []).append(
+          time.monotonic() - self._started[run])
+      self._first_failure = ""
+      return
     # Which was first after all.
-    if grid_results.taken_by_other_process(run, root):
-      left_alone += 1
-      continue
-    failed.append(run)
+    if grid_results.taken_by_other_process(run, self._root):
+      self.left_alone += 1
+      return
+    self._fail(run, ended)
+
+  def _fail(self, run: Run, ended: Ended) -> None:
+    if ended.text:
+      _say(ended.text.rstrip())
     # A killed process could not give a reason.
-    end = f"the run in {run.folder(root)} " + (
-        f"was killed by signal {-status}" if status < 0
-        else f"ended with status {status}, for the reason above")
-    if done == 0 and not has_results:
-      raise InputError(f"{end}, and the others were not tried; run the same "
-                       "command again when it is mended")
-    if status < 0:
-      print(end, file=sys.stderr, flush=True)
-  return failed, left_alone
+    words = f"the run in {run.folder(self._root)} " + (
+        f"was killed by signal {-ended.status}" if ended.status < 0
+        else f"ended with status {ended.status}, for the reason above")
+    if not (self._has_results or self._seconds or self.failed):
+      self._first_failure = words
+    elif ended.status < 0:
+      _say(words)
+    self.failed.append(run)
+
+  def refuse_first_failure(self, running: int) -> None:
+    """Raises InputError once the first of all has failed, and no other runs."""
+    if self._first_failure and not running:
+      raise InputError(f"{self._first_failure}, and the others were not tried; "
+                       "run the same command again when it is mended")
+
+
+def _receive(run: Run, root: pathlib.Path,
+             contents: Mapping[str, bytes]) -> None:
+  """Writes the files of a run that was done on another file system."""
+  config = contents["config.gin"].decode().split("\n", 1)[1]
+  with RunFolder(run.folder(root)) as folder:
+    folder.prepare(config)
+    # The result last: with it the run is finished.
+    for name in sorted(contents, key=lambda name: name == folder.result.name):
+      with files.atomic_write(folder.path / name) as temporary:
+        temporary.write_bytes(contents[name])
 
 
 def _seconds_left(waiting: Sequence[Run],
@@ -78,14 +200,24 @@ def _seconds_left(waiting: Sequence[Run],
   return sum(sum(taken) / len(taken) for taken in expected)
 
 
-def _train(run: Run, root: pathlib.Path, flags: Sequence[str]) -> int:
-  # A process each, so that no run sees the compiled code, the random state or
-  # the memory of another.
-  arguments = [
+def arguments(run: Run, root: pathlib.Path,
+              flags: Sequence[str]) -> list[str]:
+  """The arguments of `train` for a run; `flags` are the same for all."""
+  return [
       f"--workdir={run.folder(root)}", f"--measured={root / 'measured'}",
       *(f"--gin_file={path}" for path in run.settings.files),
       *(f"--gin_bindings={binding}" for binding in run.settings.bindings),
       *flags]
+
+
+def _train(run: Run, root: pathlib.Path, flags: Sequence[str]) -> int:
+  # A process each, so that no run sees the compiled code, the random state or
+  # the memory of another.
   return subprocess.run(
-      [sys.executable, "-m", "wsl_extraction.train", *arguments],
+      [sys.executable, "-m", "wsl_extraction.train",
+       *arguments(run, root, flags)],
       stdout=subprocess.DEVNULL, check=False).returncode
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
