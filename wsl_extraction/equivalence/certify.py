@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from wsl_extraction.equivalence import bounds, decide, domains
+from wsl_extraction.equivalence.clock import as_float
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
 
@@ -21,12 +24,12 @@ _ENOUGH = 1e-9
 class Certificate:
   """Bounds on the largest difference of two networks on a box.
 
-  They hold for exact arithmetic on the weights as they are; rounding within
-  either network is not part of them.
+  They hold for the functions of real numbers that have these weights, in exact
+  arithmetic; rounding within either network is not part of them.
 
   Attributes:
-    lower: The difference at the worst input that was found.
-    upper: A bound that is proved.
+    lower: A difference that some input has, rounded down.
+    upper: A bound that is proved; infinite where numbers left float64's range.
     seconds: The time that it took.
   """
 
@@ -100,6 +103,7 @@ def if_known(victim: ReluNetwork | None, copy: ReluNetwork | None,
   return certify(victim, copy, box, centred=centred, report=report)
 
 
+@decide.quiet
 def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
             centred: bool = False,
             report: Report = lambda stage, words: None) -> Certificate:
@@ -122,15 +126,24 @@ def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
   # units of one network find theirs in the other.
   with_linear = any(
       layers.linear.any() or not layers.bias.size for layers in (theirs, ours))
-  f, g = (layers.as_chain(box.low, with_linear) for layers in (theirs, ours))
+  start = time.monotonic()
+  try:
+    f, g = (layers.as_chain(box.low, with_linear) for layers in (theirs, ours))
+  except InputError:  # infinite weights: folding left float64's range
+    return Certificate(0.0, math.inf, time.monotonic() - start)
   size = max(float(np.abs(one).max(initial=0)) for one in f.weights)
   largest = decide.largest_difference(
       f, g, box, SECONDS, enough=_ENOUGH * max(size, 1.0),
       report=lambda lower, upper: report(
           "proving how far the copy is",
           f"between {lower:.2g} and {upper:.2g}, for {SECONDS:g} s at most"))
-  return Certificate(max(float(largest.lower) - slack - more, 0.0),
-                     float(largest.upper) + slack + more, largest.seconds)
+  lower = as_float(largest.lower) - slack - more
+  upper = largest.upper + slack + more
+  # Each of these sums rounds twice.
+  lower, upper = lower - 2.0**-50 * abs(lower), upper * (1 + 2.0**-50)
+  return Certificate(
+      max(lower, 0.0) if math.isfinite(lower) else 0.0,
+      upper if math.isfinite(upper) else math.inf, largest.seconds)
 
 
 def _folded(layers: _Layers, box: domains.Box,
@@ -158,10 +171,12 @@ def _folded(layers: _Layers, box: domains.Box,
     # A class's own terms, and the mean's, each rounded as often as there are
     # classes and folded units at most.
     total = size @ sums[0] + sums[1] + np.maximum(most[stays], 0) @ sums[2]
-    slack = float(bounds.gamma(int(on.sum()) + 2 * len(total)) * 2
-                  * total.max() * (1 + 2.0**-40))
+    terms = int(on.sum()) + 2 * len(total)
+    slack = float(bounds.gamma(terms) * 2 * total.max() * (1 + 2.0**-40)
+                  + bounds.underflow(terms) * (
+                      size.sum() + np.maximum(most[stays], 0).sum() + 1))
   if box.low.any():
     # `as_chain` adds up the linear part at the lowest corner.
     slack += float(bounds.gamma(len(size) + 2) * (
-        size @ np.abs(linear) + np.abs(constant)).max())
+        size @ np.abs(linear) + np.abs(constant)).max()) + bounds.TINY
   return _Layers(hidden[:, stays], bias[stays], outer, constant, linear), slack

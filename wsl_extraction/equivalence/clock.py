@@ -42,7 +42,7 @@ def as_float(number: fractions.Fraction) -> float:
   try:
     return float(number)
   except OverflowError:
-    return math.copysign(math.inf, number)
+    return math.inf if number > 0 else -math.inf
 
 
 def as_exact(number: float) -> fractions.Fraction | float:

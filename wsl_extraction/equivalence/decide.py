@@ -33,8 +33,8 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.networks.relu_network import ReluNetwork
 
 # What overflows is no error: it ends in an infinite bound.
-_quiet = np.errstate(over="ignore", under="ignore", invalid="ignore",
-                     divide="ignore")
+quiet = np.errstate(over="ignore", under="ignore", invalid="ignore",
+                    divide="ignore")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Largest:
   seconds: float
 
 
-@_quiet
+@quiet
 def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
            tolerance: float = 0.0, time_limit: float = 60.0, *,
            seed: int = 0, report: Report | None = None
@@ -144,7 +144,7 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
                    clock.seconds)
 
 
-@_quiet
+@quiet
 def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
                        time_limit: float = 60.0, *, gap: float = 1e-3,
                        enough: float = 0.0, seed: int = 0,
