@@ -25,6 +25,7 @@ _MODULES = {
         "attacks.learning.learning": ("Learning",),
         "attacks.relu.functional": ("Functional",),
         "data.columns": ("Columns",),
+        "data.off_domain": ("OffDomain",),
         "data.split": ("Split",),
         "errors": ("InputError",),
         "objectives.distillation": ("Distillation", "LogitMatching"),

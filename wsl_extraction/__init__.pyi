@@ -7,6 +7,7 @@ from wsl_extraction.attacks.extraction import Extraction as Extraction
 from wsl_extraction.attacks.learning.learning import Learning as Learning
 from wsl_extraction.attacks.relu.functional import Functional as Functional
 from wsl_extraction.data.columns import Columns as Columns
+from wsl_extraction.data.off_domain import OffDomain as OffDomain
 from wsl_extraction.data.split import Split as Split
 from wsl_extraction.errors import InputError as InputError
 from wsl_extraction.objectives.distillation import (

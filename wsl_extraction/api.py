@@ -127,7 +127,9 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
       of this package's victims.
     pool: The adversary's examples: an array [n, h, w, d] of images or [n, d] of
       vectors, a DataFrame of features, or a data set (by name, a `Dataset`, or
-      the `Parts` of one), of which the labels are left out.
+      the `Parts` of one), of which the labels are left out; or `OffDomain`,
+      another data set than the victim's, brought into the space of the test
+      rows.
     reveal: What a query shows: "label", "label_score", "top_k:3", "scores",
       "logits", or an object.
     budget: The rows that the attack may ask about; None is the whole pool.
@@ -138,7 +140,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     outputs: What the victim gives, "logits" or "probabilities"; None tells by
       its answers to a few rows of the test set.
     value_range: The least and the largest value of the inputs; None tells by
-      the pool.
+      the pool, or by the test rows where the pool is an `OffDomain`.
     defences: What the oracle does to answers before it reveals them.
     decimals: Rounds what is revealed.
     dtype: Casts it to "float16", "float32" or "float64".
@@ -195,10 +197,13 @@ def check(attack: Attack, options: OracleSettings, parts: Parts,
 
 def knowledge_of(attack: Attack, parts: Parts,
                  witnesses: np.ndarray | None = None) -> Knowledge:
-  """The adversary's pool, with its labels only for baselines."""
+  """The adversary's pool, with labels or classes only if it reads them."""
+  classes = attack.reads_pool_classes and parts.pool_classes is not None
   return Knowledge(
       parts.pool.unlabeled(), witnesses,
-      parts.pool.labels if attack.reads_labels else None)
+      parts.pool.labels if attack.reads_labels else None,
+      parts.pool_classes if classes else None,
+      parts.pool_class_names if classes else ())
 
 
 def perform(victim: Victim, attack: Attack, parts: Parts,

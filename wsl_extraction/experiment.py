@@ -10,9 +10,10 @@ from typing import Any
 from wsl_extraction import api, checks
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Queries
-from wsl_extraction.data import datasets
+from wsl_extraction.data import datasets, off_domain
 from wsl_extraction.data.columns import Columns
 from wsl_extraction.data.examples import Dataset
+from wsl_extraction.data.off_domain import OffDomain
 from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import reveal_names
@@ -34,6 +35,10 @@ class Experiment:
     columns: Of a table in a CSV or Parquet file: which column holds the
       classes, and which are left out.
     split: How it is divided between victim, adversary and test.
+    pool_dataset: Another data set that the adversary's pool comes from: its
+      name, its path, or `@off_domain.OffDomain()`, which states the rule by
+      which images are resized and converted to the victim's. `Split.pool` is
+      how many of them.
     victim: Makes the victim: `trained.Trained`, `keras_file.KerasFile` or
       `function.Function`, say.
     attack: The attack.
@@ -63,6 +68,7 @@ class Experiment:
   dataset: str = "mnist5k"
   columns: Columns | None = None
   split: Split
+  pool_dataset: OffDomain | str | None = None
   victim: VictimSource
   attack: Attack
   reveal: Reveal | str = "scores"
@@ -89,6 +95,9 @@ class Experiment:
     if self.columns is not None:
       checks.instance("Experiment.columns", self.columns, Columns, "the "
                       "columns of a table, such as @columns.Columns(), or None")
+    if self.pool_dataset is not None:
+      object.__setattr__(
+          self, "pool_dataset", off_domain.of(self.pool_dataset))
     checks.text("Experiment.transfer_set", self.transfer_set,
                 "the path of a file", optional=True)
     for name in ("bounded", "streamed"):
@@ -125,7 +134,7 @@ class Experiment:
   def data(self, data_dir: str | None = None,
            progress: Callable[[int, int], None] | None = None
            ) -> tuple[Dataset, Parts]:
-    """Loads the data set and splits it.
+    """Loads the data set and splits it, and another for the pool if named.
 
     Args:
       data_dir: Where tensorflow-datasets lie.
@@ -134,7 +143,13 @@ class Experiment:
     dataset = datasets.load(
         self.dataset, data_dir=data_dir, image_size=self.image_size,
         streamed=self.streamed, progress=progress, columns=self.columns)
-    parts = self.split(dataset)
+    if isinstance(self.pool_dataset, OffDomain):
+      pool = self.pool_dataset.load(
+          dataset.space, data_dir, self.streamed, progress)
+      parts = self.pool_dataset.parts(dataset, pool, self.split)
+      dataset = dataclasses.replace(dataset, pool=pool)
+    else:
+      parts = self.split(dataset)
     if not self.bounded:
       parts = dataclasses.replace(
           parts, space=parts.space.unbounded())

@@ -243,7 +243,8 @@ def _provenance(dataset: Dataset, parts: Parts) -> dict[str, Any]:
   return {"dataset": {
       "name": dataset.name, "fingerprint": dataset.fingerprint,
       "private": len(parts.private), "pool": len(parts.pool),
-      "test": len(parts.test), "overlap": parts.overlap}}
+      "test": len(parts.test), "overlap": parts.overlap,
+      **({} if dataset.pool is None else {"pool_dataset": dataset.pool.name})}}
 
 
 def launch() -> int:

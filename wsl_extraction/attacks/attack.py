@@ -64,6 +64,11 @@ class Attack(abc.ABC):
     """True for baselines, which read the pool's labels."""
     return False
 
+  @property
+  def reads_pool_classes(self) -> bool:
+    """True for attacks that choose by the pool's own classes."""
+    return False
+
   def check(self, oracle: Oracle, knowledge: Knowledge) -> None:
     """Makes sure that settings, oracle and knowledge fit, before any query.
 
@@ -105,6 +110,11 @@ class Attack(abc.ABC):
     if self.reads_labels and knowledge.pool_labels is None:
       raise InputError(f"{self.name} learns from the pool's labels; give them, "
                        "or choose an objective that asks the oracle")
+    if self.reads_pool_classes and knowledge.pool_classes is None:
+      raise InputError(
+          f"{self.name} chooses by the classes of a pool of another data set "
+          "than the victim's; give Experiment.pool_dataset, or "
+          "Knowledge.pool_classes")
     self.check(oracle, knowledge)
 
   @final
@@ -136,6 +146,9 @@ class Attack(abc.ABC):
       knowledge = dataclasses.replace(knowledge, pool=pool.unlabeled())
     if not self.reads_labels:
       knowledge = dataclasses.replace(knowledge, pool_labels=None)
+    if not self.reads_pool_classes:
+      knowledge = dataclasses.replace(
+          knowledge, pool_classes=None, pool_class_names=())
     self.refuse_unfit(oracle, knowledge)
     return self.run(oracle, knowledge, np.random.default_rng(seed), runtime)
 

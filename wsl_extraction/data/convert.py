@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction import checks
-from wsl_extraction.data import datasets
+from wsl_extraction.data import datasets, off_domain
 from wsl_extraction.data.examples import Dataset, Examples
+from wsl_extraction.data.off_domain import OffDomain
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
@@ -21,7 +22,8 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
 
   Args:
     pool: Images [n, h, w, d], vectors [n, d], a DataFrame of features, the name
-      of a data set, a `Dataset`, or the `Parts` of one, test set included.
+      of a data set, a `Dataset`, or the `Parts` of one, test set included; or
+      an `OffDomain`, brought into the space of the test rows.
     test: A pair (rows, labels), rows alone, or None; of a data set None takes
       its own.
     value_range: The least and the largest value of the inputs, where the pool
@@ -33,6 +35,8 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   """
   checks.whole("num_classes", num_classes, 1, optional=True)
   names = None if num_classes is None else tuple(map(str, range(num_classes)))
+  if isinstance(pool, OffDomain):
+    return _off_domain(pool, test, value_range, names)
   is_array = not (isinstance(pool, (Parts, str, Dataset)) or _is_frame(pool))
   if value_range is not None and not is_array:
     raise InputError("value_range is for arrays; data sets and DataFrames have "
@@ -60,6 +64,22 @@ def parts_of(pool: Any, test: Any = None, value_range: Any = None,
   empty = np.zeros((0, *space.shape), np.uint8)
   return Parts(Examples(empty), examples.unlabeled(),
                held_out or Examples(empty), 0, space, names)
+
+
+def _off_domain(pool: OffDomain, test: Any, value_range: Any,
+                names: tuple[str, ...] | None) -> Parts:
+  if test is None:
+    raise InputError("pool=OffDomain(...) is brought into the space of the test"
+                     " rows; give test=(rows, labels), or rows alone")
+  if pool.in_domain:
+    raise InputError(f"OffDomain.in_domain is {pool.in_domain}, and there is no"
+                     " data set of the victim's; leave it 0")
+  space = _space(_array("test", _pair(test)[0]), value_range)
+  held_out = _test(test, space)
+  others = off_domain.foreign(pool.load(space), [held_out])
+  empty = Examples(np.zeros((0, *space.shape), np.uint8))
+  parts = Parts(empty, empty, held_out, 0, space, names)
+  return off_domain.replace_pool(parts, others.train, others.class_names)
 
 
 def _is_frame(rows: Any) -> bool:

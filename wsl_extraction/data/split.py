@@ -116,6 +116,9 @@ class Parts:
     space: The inputs.
     class_names: The names of the classes in the order of their numbers; None
       where their number is not known.
+    pool_classes: Of a pool that is of another data set (`off_domain`), the
+      classes int32 [n] of its rows there; None of the victim's own data set.
+    pool_class_names: The names of these.
   """
 
   private: Examples
@@ -124,6 +127,8 @@ class Parts:
   overlap: int
   space: Space
   class_names: tuple[str, ...] | None
+  pool_classes: np.ndarray | None = None
+  pool_class_names: tuple[str, ...] = ()
 
   @property
   def num_classes(self) -> int | None:
