@@ -43,7 +43,7 @@ BINARIES_ONLY = frozenset({"absl", "gin"})
 # processes (jax, Ray, urllib3), locks of files.
 _LEFT_TO_LIBRARIES = {
     "socket": set(), "socketserver": set(),
-    "fcntl": {f"{PACKAGE}.runtime.folder_lock", f"{PACKAGE}.runtime.workers"}}
+    "fcntl": {f"{PACKAGE}.runtime.folder_lock"}}
 
 
 def part(module: str) -> str:

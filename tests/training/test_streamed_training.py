@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fixtures import image_files, oracles
+from fixtures.grain_flags import parsed_flags  # noqa: F401
 from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import session
 from wsl_extraction.attacks.learning.learning import Learning
@@ -98,6 +99,7 @@ def test_without_crops_it_is_training_on_the_decoded_images(
   assert equal(streamed, whole)
 
 
+@pytest.mark.usefixtures("parsed_flags")
 @pytest.mark.parametrize("count", [0, 1])
 def test_crops_do_not_depend_on_who_reads(dataset, tmp_path, count):
   with store_at(tmp_path / "a") as a, store_at(tmp_path / "b") as b:

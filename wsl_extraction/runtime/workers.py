@@ -1,38 +1,33 @@
-"""Elements of a data set made ahead of time, by processes or by threads.
+"""Elements of a data set made ahead of time, by grain's processes or threads.
 
-The processes are Python's own interpreter, started anew, and talk through
-pipes. So they import nothing but what the elements need (no backend, and not
-the program that started them), leave nothing behind, and end when the program
-ends, however it does.
+The processes are Python's own interpreter, started anew. They import what the
+elements need, start no backend, leave accelerators and Ctrl-C to the program,
+and end when it ends, however it does.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import contextlib
-import io
+import multiprocessing
 import os
 import pickle
-import queue
 import signal
-import struct
-import subprocess
-import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Iterator
+from typing import Any
 
 import cloudpickle
+import grain
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 
-_NUMBER = struct.Struct("<q")
-_START = "from wsl_extraction.runtime import workers; workers.serve()"
-# Linux' largest for users: fewer switches between the two ends of a pipe.
-_PIPE_BYTES = 1 << 20
-_SET_PIPE_SIZE = 1031
+# Each worker makes its elements one after the other. Measured beside threads in
+# it and other sizes: benchmarks/pipeline.py.
+_ONE_BY_ONE = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+# Arrays from this size on go through shared memory. What goes through a pipe
+# must fit into it: else a process that is told to end waits until it is killed.
+_SHARED_BYTES = 1 << 12
 
 
 def default() -> int:
@@ -47,7 +42,8 @@ def read_ahead(elements: Any, workers: int | None = None,
   """Yields all elements in order, made by several processes.
 
   Element i is `elements[i]` whatever the number of workers. To start at a step
-  give `elements[step:]`.
+  give `elements[step:]`. grain reads flags of its own, so with processes absl's
+  must have been parsed, as those of a command are.
 
   Args:
     elements: What has `len` and can be indexed, such as a grain `MapDataset`.
@@ -68,179 +64,84 @@ def read_ahead(elements: Any, workers: int | None = None,
 
 
 def _read_ahead(elements: Any, workers: int, ahead: int) -> Iterator[Any]:
-  with contextlib.ExitStack() as stack:
-    threads = workers or default()
-    pool = concurrent.futures.ThreadPoolExecutor(threads)
-    if workers:
-      make = stack.enter_context(_Processes(elements, workers)).make
-    else:
-      make = elements.__getitem__
-    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-    # First of all to be left, lest threads ask processes that have ended.
-    stack.callback(_stop, pool, waiting)
-    for step in range(len(elements)):
-      waiting.append(pool.submit(make, step))
-      if len(waiting) >= threads * ahead:
-        yield waiting.popleft().result()
-    while waiting:
-      yield waiting.popleft().result()
-
-
-def _stop(pool: concurrent.futures.Executor,
-          waiting: collections.deque[concurrent.futures.Future]) -> None:
-  for future in waiting:
-    future.cancel()
-  pool.shutdown()
-
-
-class _Processes:
-  """Interpreters that make elements; each makes one at a time."""
-
-  def __init__(self, elements: Any, count: int):
-    self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = (
-        queue.SimpleQueue())
-    self._all: list[subprocess.Popen[bytes]] = []
-    copied = cloudpickle.dumps(elements)
-    try:
-      for _ in range(count):
-        self._all.append(_started())
-      for process in self._all:
-        assert process.stdin
-        _send(process.stdin, copied)
-        process.stdin.flush()
-        self._idle.put(process)
-    except BaseException:
-      self.__exit__()
-      raise
-
-  def __enter__(self) -> _Processes:
-    return self
-
-  def __exit__(self, *_) -> None:
-    for process in self._all:
-      process.kill()
-    for process in self._all:
-      process.wait()
-      for pipe in filter(None, (process.stdin, process.stdout)):
-        # What is buffered for a process that has ended cannot be written.
-        with contextlib.suppress(OSError):
-          pipe.close()
-
-  def make(self, step: int) -> Any:
-    process = self._idle.get()
-    try:
-      assert process.stdin and isinstance(process.stdout, io.BufferedReader)
-      process.stdin.write(_NUMBER.pack(step))
-      process.stdin.flush()
-      is_made, result = _receive(process.stdout)
-    except (OSError, EOFError) as error:
-      raise InputError(
-          f"a process that reads images ended (exit status {process.wait()}),"
-          " perhaps for lack of memory; give fewer workers") from error
-    finally:
-      self._idle.put(process)
-    if is_made:
-      return result
-    error, trace = result
-    error.add_note(trace)
-    raise error
-
-
-def _started() -> subprocess.Popen[bytes]:
-  environment = {
-      **os.environ,
-      # What this program can import, they can.
-      "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-      # They have no business with an accelerator.
-      "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu",
-  }
-  process = subprocess.Popen(
-      [sys.executable, "-c", _START], stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE, env=environment)
-  _widen(process.stdout)
-  return process
-
-
-def serve() -> None:
-  """Makes elements, as a process that `read_ahead` has started."""
-  # Ctrl-C reaches all of a terminal's processes; the one that started this one
-  # decides, and its end ends the loop.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  questions = os.fdopen(0, "rb", closefd=False)
-  answers = os.fdopen(os.dup(1), "wb")
-  # What libraries print must not get among the answers.
-  os.dup2(2, 1)
-  with contextlib.suppress(EOFError, BrokenPipeError):
-    try:
-      make = pickle.loads(_take(questions)).__getitem__
-    except Exception as error:
-      make = _raiser(error)
-    while True:
-      (step,) = _NUMBER.unpack(_exactly(questions, _NUMBER.size))
-      _answer(answers, _attempt(make, step))
-
-
-def _raiser(error: Exception) -> Callable[[int], Any]:
-  def fail(step: int) -> Any:
-    raise error
-  return fail
-
-
-def _attempt(make: Callable[[int], Any], step: int) -> tuple[bool, Any]:
-  """True and the element, or False with the error and its trace."""
+  attempts = grain.MapDataset.source(_Attempts(elements, bool(workers)))
+  if workers:
+    made = iter(grain.experimental.WithOptionsIterDataset(
+        attempts.to_iter_dataset(_ONE_BY_ONE),
+        grain.experimental.DatasetOptions(min_shm_size=_SHARED_BYTES),
+    ).mp_prefetch(
+        # A worker makes one more while these wait.
+        grain.MultiprocessingOptions(workers, max(1, ahead - 1)), _begin))
+  else:
+    threads = default()
+    made = iter(attempts.to_iter_dataset(
+        grain.ReadOptions(threads, threads * ahead)))
   try:
-    return True, make(step)
-  except Exception as error:
-    trace = traceback.format_exc()
+    for result, trace in made:
+      if trace is None:
+        yield result
+      else:
+        error = pickle.loads(result) if workers else result
+        if workers:
+          error.add_note(trace)
+        raise error
+  except RuntimeError as error:
+    if "terminated unexpectedly" not in str(error):
+      raise
+    raise InputError(
+        f"a process that reads images ended ({_ending(error)}), perhaps for "
+        "lack of memory; give fewer workers") from error
+  finally:
+    made.close()
+
+
+def _ending(error: RuntimeError) -> str:
+  return str(error).split("unexpectedly with ")[-1].split(".")[0]
+
+
+class _Attempts:
+  """Elements, or errors in their place: those come in order as well.
+
+  An element is a pair of it and None, or of an error and its traceback.
+  """
+
+  def __init__(self, elements: Any, is_copied: bool):
+    self._elements, self._is_copied = elements, is_copied
+
+  def __len__(self) -> int:
+    return len(self._elements)
+
+  def __getitem__(self, step: int) -> tuple[Any, str | None]:
     try:
-      pickle.loads(cloudpickle.dumps(error))
-    except Exception:
-      error = RuntimeError(f"{type(error).__name__}: {error}")
-    return False, (error.with_traceback(None), trace)
+      return self._elements[step], None
+    except Exception as error:
+      trace = traceback.format_exc()
+      return (_copied(error) if self._is_copied else error), trace
 
 
-def _answer(pipe: IO[bytes], result: Any) -> None:
-  """Sends an object; its arrays go as they lie in memory."""
-  buffers: list[pickle.PickleBuffer] = []
-  frame = cloudpickle.dumps(
-      result, protocol=5, buffer_callback=buffers.append)
-  _send(pipe, frame)
-  pipe.write(_NUMBER.pack(len(buffers)))
-  for buffer in buffers:
-    _send(pipe, buffer.raw())
-  pipe.flush()
-
-
-def _receive(pipe: io.BufferedReader) -> Any:
-  frame = _take(pipe)
-  (count,) = _NUMBER.unpack(_exactly(pipe, _NUMBER.size))
-  return pickle.loads(frame, buffers=[_take(pipe) for _ in range(count)])
-
-
-def _send(pipe: IO[bytes], frame: bytes | memoryview) -> None:
-  pipe.write(_NUMBER.pack(len(frame)))
-  pipe.write(frame)
-
-
-def _take(pipe: io.BufferedReader) -> bytearray:
-  (size,) = _NUMBER.unpack(_exactly(pipe, _NUMBER.size))
-  return _exactly(pipe, size)
-
-
-def _exactly(pipe: io.BufferedReader, size: int) -> bytearray:
-  frame = bytearray(size)
-  view = memoryview(frame)
-  while view:
-    count = pipe.readinto(view)
-    if not count:
-      raise EOFError("the pipe was closed")
-    view = view[count:]
+def _copied(error: Exception) -> bytes:
+  error = error.with_traceback(None)
+  try:
+    frame = cloudpickle.dumps(error)
+    pickle.loads(frame)
+  except Exception:
+    frame = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
   return frame
 
 
-def _widen(pipe: Any) -> None:
-  with contextlib.suppress(ImportError, OSError):
-    import fcntl
+def _begin(index: int, count: int) -> None:
+  """Sets up a process before it makes elements."""
+  del index, count
+  # Ctrl-C reaches all of a terminal's processes; the program decides.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # What libraries print must not get into the program's output.
+  os.dup2(2, 1)
+  os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu")
+  threading.Thread(target=_end_with_program, daemon=True).start()
 
-    if sys.platform == "linux":
-      fcntl.fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
+
+def _end_with_program() -> None:
+  program = multiprocessing.parent_process()
+  if program is not None:
+    program.join()
+    os._exit(1)
