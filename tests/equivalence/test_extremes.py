@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fractions
+import itertools
 import math
 from typing import Any
 
@@ -14,10 +15,10 @@ from hypothesis import strategies as st
 from fixtures.relu_networks import by_hand
 from wsl_extraction.equivalence import bounds, certify, enumeration, matching
 from wsl_extraction.equivalence.decide import (
-    Different,
-    Equal,
-    decide,
-    largest_difference,
+  Different,
+  Equal,
+  decide,
+  largest_difference,
 )
 from wsl_extraction.equivalence.domains import Box, Corners
 from wsl_extraction.networks.relu_network import ReluNetwork
@@ -90,8 +91,7 @@ def drawn(rng, shape, kind):
 def pair(rng, kind):
   """Networks of numbers of one kind: strangers, or one and a copy."""
   sizes = [(2, 3, 1), (1, 2, 3, 2), (2, 2, 2, 2, 1)][rng.integers(3)]
-  f = ReluNetwork([drawn(rng, shape, kind) for shape in zip(
-      sizes[:-1], sizes[1:], strict=True)],
+  f = ReluNetwork([drawn(rng, shape, kind) for shape in itertools.pairwise(sizes)],
                   [drawn(rng, (size,), kind) for size in sizes[1:]])
   layer = int(rng.integers(len(f.weights)))
   weights = [matrix.copy() for matrix in f.weights]

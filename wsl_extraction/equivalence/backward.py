@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from wsl_extraction.equivalence.bounds import (
-    TINY,
-    Layers,
-    Pair,
-    above,
-    gamma,
-    intervals,
-    underflow,
+  TINY,
+  Layers,
+  Pair,
+  above,
+  gamma,
+  intervals,
+  underflow,
 )
+
+# Units that are bounded in one pass.
+_TOGETHER = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +140,32 @@ def _lines(goal: np.ndarray, least: np.ndarray, most: np.ndarray,
   return slope, shift.sum(axis=-1), score
 
 
-def tightened(pair: Pair, low: np.ndarray, high: np.ndarray) -> Layers:
-  """Ranges on one box [d]: intervals, then a backward pass for each unit."""
+def tightened(pair: Pair, low: np.ndarray, high: np.ndarray,
+              is_late: Callable[[], bool] = lambda: False) -> Layers:
+  """Ranges on one box [d]: intervals, then a backward pass for each unit.
+
+  Args:
+    pair: The networks.
+    low: A corner of the box, [d].
+    high: The other one.
+    is_late: Called between passes, whether to leave the rest as it is.
+  """
   ranges = intervals(pair, low, high)
   for layer in range(1, len(pair.weights)):
     matrix, bias = pair.weights[layer], pair.biases[layer]
     lows, highs = list(ranges.low), list(ranges.high)
-    for multipliers in plain_multipliers(ranges):
-      most = backward(pair, matrix.T, bias, ranges, [None] * layer, low, high,
-                      multipliers).bound
-      least = -backward(pair, -matrix.T, -bias, ranges, [None] * layer, low,
-                        high, multipliers).bound
-      lows[layer] = np.maximum(lows[layer], least)
-      highs[layer] = np.minimum(highs[layer], most)
+    lows[layer], highs[layer] = lows[layer].copy(), highs[layer].copy()
+    for multipliers, start in itertools.product(
+        plain_multipliers(ranges), range(0, len(bias), _TOGETHER)):
+      if is_late():
+        break
+      some = slice(start, start + _TOGETHER)
+      most = backward(pair, matrix.T[some], bias[some], ranges, [None] * layer,
+                      low, high, multipliers).bound
+      least = -backward(pair, -matrix.T[some], -bias[some], ranges,
+                        [None] * layer, low, high, multipliers).bound
+      lows[layer][some] = np.maximum(lows[layer][some], least)
+      highs[layer][some] = np.minimum(highs[layer][some], most)
     ranges = intervals(pair, low, high, Layers(
         (*lows[:layer + 1], *(np.full_like(b, -np.inf)
                               for b in pair.biases[layer + 1:])),

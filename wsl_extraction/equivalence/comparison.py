@@ -22,7 +22,7 @@ from wsl_extraction.equivalence import (
 from wsl_extraction.equivalence.branch_and_bound import Tree
 from wsl_extraction.equivalence.clock import Clock, as_exact, as_float
 from wsl_extraction.equivalence.domains import Box, Corners, Domain
-from wsl_extraction.equivalence.encoding import Encoder
+from wsl_extraction.equivalence.encoding import Encoder, is_too_large
 from wsl_extraction.equivalence.enumeration import Enumeration
 from wsl_extraction.equivalence.simplex import Simplex
 from wsl_extraction.errors import InputError
@@ -57,18 +57,26 @@ class Comparison:
 
   def __post_init__(self):
     check(self.f, self.g, self.domain)
+    # Half of the time at most goes into this.
+    start = self.clock.left / 2
     pair = simplify.simplified(bounds.Pair.of(self.f, self.g))
-    box = self.domain.low, self.domain.high
-    self.pair = simplify.without_idle(pair, backward.tightened(pair, *box))
-    self._ranges = backward.tightened(self.pair, *box)
+    box = (self.domain.low, self.domain.high,
+           lambda: self.clock.left <= start)
+    ranges = backward.tightened(pair, *box)
+    self.pair = simplify.without_idle(pair, ranges)
+    self._ranges = ranges if self.pair.sizes == pair.sizes else (
+        backward.tightened(self.pair, *box))
     # Exact where nothing is left, and 0 for copies.
     size, error = np.abs(self.pair.offset), self.pair.offset_error
     self.upper = np.where(
         self.pair.readout.any(axis=0) | ~np.isfinite(size + error), np.inf,
         np.nextafter(size, np.where(error > 0, np.inf, size)))
     for multipliers in backward.plain_multipliers(self._ranges):
+      if self.clock.left <= 0:
+        break
       self.upper = np.minimum(self.upper, self._passed(multipliers))
-    matched = matching.matched_bound(self.f, self.g, self.domain)
+    matched = None if self.clock.left <= 0 else matching.matched_bound(
+        self.f, self.g, self.domain)
     if matched is not None:
       self.upper = np.minimum(self.upper, matched)
     self.regions, self._float_value = 0, -np.inf
@@ -119,13 +127,14 @@ class Comparison:
   def climb(self, seed: int, samples: int = 10_000, rounds: int = 25) -> None:
     """Looks for inputs by sampling and `hill_climbing.climbed`."""
     rng = np.random.default_rng(seed)
-    if self.inputs is None:
-      self.offer(np.clip(0.0, self.domain.low, self.domain.high))
     for inputs in hill_climbing.climbed(
-        self.pair, self.domain, rng, samples, rounds):
-      self.offer(inputs)
+        self.pair, self.domain, rng, samples, rounds,
+        lambda: self.clock.left <= 0):
+      self._offered(inputs)
       if self.clock.left <= 0:
-        return
+        break
+    if self.inputs is None:  # NaN wherever it looked
+      self.offer(np.clip(0.0, self.domain.low, self.domain.high))
 
   def prove(self, target: Callable[[float], float], stop: float) -> None:
     """Improves bounds until all are at most target(value), or time is up.
@@ -142,6 +151,8 @@ class Comparison:
       self._enumerate(limit, stop)
       return
     started = self.clock.left
+    if started <= 0 or is_too_large(self.pair):
+      return
     encoding = Encoder(
         self.pair, self._ranges, self.domain.low, self.domain.high,
         lambda: self.clock.left - started * _REST).encoding()

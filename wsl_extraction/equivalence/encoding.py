@@ -56,6 +56,13 @@ class Encoding:
         float(sign * self.outputs.bias[output]))
 
 
+def is_too_large(pair: Pair) -> bool:
+  """True for networks of which no program is made: it would be too large."""
+  units = sum(pair.sizes)
+  # A unit has a variable and three rows at least.
+  return 3 * units * (len(pair.weights[0]) + units) > _LARGEST
+
+
 class Encoder:
   """Builds the program; stops tightening when it is late."""
 

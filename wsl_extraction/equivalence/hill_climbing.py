@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,10 +14,14 @@ _GOALS = 4
 _CLIMBERS = 16
 _STEPS = (1.0, 0.5, 0.2, 0.05, 0.01)
 _MOVES = 12
+# Products of one evaluation of all samples: a tenth of a second.
+_PRODUCTS = 1 << 29
 
 
 def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
-            samples: int, rounds: int) -> Iterator[np.ndarray]:
+            samples: int, rounds: int,
+            is_late: Callable[[], bool] = lambda: False
+            ) -> Iterator[np.ndarray]:
   """Yields the best inputs [d] found, for each output and sign in turn.
 
   Of many outputs those come first that differ most at the samples.
@@ -26,9 +30,13 @@ def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
     pair: The networks.
     domain: Where to look.
     rng: Of the samples and moves.
-    samples: Inputs to begin with; half of them corners of the domain.
+    samples: Inputs to begin with; half of them corners of the domain. Fewer
+      for networks so large that these would take long.
     rounds: Moves of each climber.
+    is_late: Called between rounds, whether to yield the best so far and stop.
   """
+  products = sum(matrix.size for matrix in (*pair.weights, pair.readout))
+  samples = min(samples, max(_PRODUCTS // max(products, 1), 2 * _CLIMBERS))
   corners = rng.integers(0, 2, (samples // 2, domain.dimension))
   inputs = np.vstack([
       domain.sample(samples - len(corners), rng),
@@ -39,12 +47,17 @@ def climbed(pair: Pair, domain: Domain, rng: np.random.Generator,
     best = inputs[np.argsort(-both[:, place])[:_CLIMBERS]]
     sign, output = (1.0, place) if place < values.shape[1] else (
         -1.0, place - values.shape[1])
-    yield _climb(pair, domain, best, int(output), sign, rng, rounds)
+    yield _climb(pair, domain, best, int(output), sign, rng, rounds, is_late)
+    if is_late():
+      return
 
 
 def _climb(pair: Pair, domain: Domain, best: np.ndarray, output: int,
-           sign: float, rng: np.random.Generator, rounds: int) -> np.ndarray:
+           sign: float, rng: np.random.Generator, rounds: int,
+           is_late: Callable[[], bool]) -> np.ndarray:
   for _ in range(rounds):
+    if is_late():
+      break
     moves = _moved(domain, best, rng)
     if not isinstance(domain, Corners):
       moves = np.concatenate(

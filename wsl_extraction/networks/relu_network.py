@@ -180,9 +180,11 @@ def _dyadic(array: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _affine(values: np.ndarray, shift: int, matrix: np.ndarray,
             bias: np.ndarray) -> tuple[np.ndarray, int]:
-  scaled, by_matrix = _dyadic(matrix)
+  # What is 0 in all rows, as of units that are off, is not multiplied.
+  alive = (values != 0).any(axis=0).astype(bool)
+  scaled, by_matrix = _dyadic(matrix[alive])
   added, by_bias = _dyadic(bias)
-  result, total = values @ scaled, shift + by_matrix
+  result, total = values[:, alive] @ scaled, shift + by_matrix
   common = max(total, by_bias)
   return (result * (1 << (common - total)) + added * (1 << (common - by_bias)),
           common)
