@@ -127,8 +127,8 @@ class _Tasks(Worker):
     self.name, self._ray, self._make = name, ray, make
     # A process ends with its call: none sees another's compiled code, random
     # state or memory.
-    self._task = ray.remote(_make_and_call).options(
-        **options, max_retries=0, max_calls=1)
+    self._task = ray.remote(max_calls=1, max_retries=0, **options)(
+        _make_and_call)
     self._last: Any = None
     self.ready = concurrent.futures.Future()
     self.ready.set_result((True, None))

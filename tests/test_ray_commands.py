@@ -1,0 +1,212 @@
+"""`label` and `reproduce` on a cluster of two hosts, with workers killed."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import io
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from fixtures import commands, ray_clusters
+
+pytestmark = pytest.mark.slow
+
+POOL, BATCH = 5000, 100
+# Answers by arithmetic on each row alone, and takes its time.
+VICTIM = """
+import pathlib, time
+import numpy as np
+
+def scores(images):
+  time.sleep(0.1)
+  pathlib.Path("asked").open("a").write(f"{len(images)}\\n")
+  sums = np.asarray(images, np.float64).reshape(len(images), -1).sum(1)
+  values = 1 + np.sin(sums[:, None] + np.arange(10))
+  return values / values.sum(1, keepdims=True)
+
+def failing(images):
+  raise ValueError("out of paper")
+"""
+GIN = f"""
+from __gin__ import dynamic_registration
+import own_victim
+from wsl_extraction import experiment
+from wsl_extraction.data import split
+from wsl_extraction.victims import function
+from wsl_extraction.victims import keras_file
+
+include 'base.gin'
+experiment.Experiment.dataset = "rows.npz"
+split.Split.private = 0
+split.Split.pool = {POOL}
+function.Function.function = @own_victim.scores
+"""
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(tmp_path_factory):
+  """A folder to label in, and a cluster."""
+  folder = tmp_path_factory.mktemp("lab")
+  commands.write_modules(folder)
+  (folder / "own_victim.py").write_text(VICTIM)
+  (folder / "rows.gin").write_text(GIN)
+  (folder / "grid.gin").write_text(commands.GRID)
+  rng = np.random.default_rng(0)
+  np.savez(folder / "rows.npz",
+           x_train=rng.integers(0, 256, (POOL + 60, 4, 4, 1), np.uint8),
+           y_train=np.arange(POOL + 60) % 10)
+  with ray_clusters.two_nodes() as address:
+    yield folder, address
+
+
+def words(name, address, *more):
+  engine = ("--engine=ray", f"--ray_address={address}") if address else ()
+  return commands.command(name, *engine, *more)
+
+
+def environment(folder):
+  return commands.environment(folder, **ray_clusters.variables())
+
+
+def label(address, store, *more):
+  return words("label", address, "--gin_file=rows.gin", f"--output={store}",
+               f"--batch_size={BATCH}", *more)
+
+
+def start(lab, command):
+  folder, _ = lab
+  return subprocess.Popen(command, cwd=folder, env=environment(folder),
+                          text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+
+
+def responses(path):
+  with sqlite3.connect(path) as database:
+    return database.execute(
+        "SELECT key, vals FROM responses ORDER BY key").fetchall()
+
+
+def test_labelling_while_actors_and_then_the_owner_are_killed(lab):
+  folder, address = lab
+  rng, asked = random.Random(0), folder / "asked"
+  asked.write_text("")
+
+  def batches():
+    return len(asked.read_text().splitlines())
+
+  for life in range(2):
+    with start(lab, label(address, "ray.sqlite")) as owner:
+      for _ in range(2):
+        before = batches()
+        ray_clusters.await_(
+            lambda before=before: batches() > before + rng.randrange(1, 6),
+            owner)
+        rng.choice(ray_clusters.workers("Holder")).kill()
+      if not life:
+        time.sleep(rng.uniform(0, 1))
+        owner.send_signal(signal.SIGKILL)
+      out, err = owner.communicate(timeout=240)
+  assert owner.returncode == 0, err
+  assert out == (f"{POOL} of {POOL} examples answered at the reveal 'scores', "
+                 f"{POOL} queries charged\nray.sqlite\n")
+  assert err.count("has ended (its process was killed or crashed); another "
+                   "one takes its place") == 2, err
+  # The rate of all, and of each actor; nothing of Ray's own.
+  assert all(line.startswith(("labels  ", "actor ")) for line in (
+      err.splitlines())), err
+  last = err.splitlines()[-1]
+  assert f"{POOL}/{POOL} examples" in last and "examples/s" in last
+  assert "  actor 1 " in last and "  actor 2 " in last
+  assert batches() > POOL / BATCH  # some were lost
+  alone = commands.run(label(None, "alone.sqlite"), folder,
+                       environment(folder))
+  assert alone.stdout.replace("alone", "ray") == out
+  assert responses(folder / "ray.sqlite") == responses(folder / "alone.sqlite")
+  assert not list(folder.glob("*.lock"))
+
+
+def test_a_victim_that_fails_in_its_actor(lab):
+  folder, address = lab
+  failed = commands.run(
+      label(address, "failed.sqlite",
+            "--gin_bindings=Function.function = @own_victim.failing"),
+      folder, environment(folder))
+  assert (failed.status, failed.stdout) == (2, "")
+  assert failed.stderr.count("\n") == 1
+  assert ("the victim failed on a batch of 16 rows (ValueError: out of paper"
+          in failed.stderr)
+  assert set(failed.after) == set(failed.before)
+
+
+def test_an_actor_that_cannot_start(lab):
+  folder, address = lab
+  failed = commands.run(
+      label(address, "none.sqlite",
+            "--gin_bindings=Experiment.victim = @keras_file.KerasFile()",
+            "--gin_bindings=KerasFile.path = 'none.keras'"),
+      folder, environment(folder))
+  assert (failed.status, failed.stdout) == (2, "")
+  assert failed.stderr == (
+      "error: actor 1: there is no model file none.keras; give the path of a "
+      ".keras file\n")
+  assert set(failed.after) == set(failed.before)
+
+
+def test_no_place_for_an_actor(lab):
+  folder, address = lab
+  # Another owner's actors have all CPUs.
+  with start(lab, label(address, "first.sqlite")) as first:
+    ray_clusters.await_(lambda: len(ray_clusters.workers("Holder")) == 2,
+                        first)
+    refused = commands.run(
+        label(address, "second.sqlite", "--start_timeout=2"), folder,
+        environment(folder))
+    first.terminate()
+    first.communicate()
+  assert refused.status == 2
+  assert refused.stderr.startswith(
+      "error: no actor was ready within 2 s: each takes 1 CPUs; see with ")
+  assert refused.stderr.count("\n") == 1
+
+
+def table(text):
+  """A table of figures, without the hours that runs took."""
+  return [{name: value for name, value in row.items()
+           if name not in ("hours", "seconds")}
+          for row in csv.DictReader(io.StringIO(text))]
+
+
+def reproduce(address, folder, *more):
+  return words("reproduce", address, "--gin_file=grid.gin",
+               f"--workdir={folder}", *more,
+               "--run_bindings=surrogate/recipe.Recipe.steps = 200")
+
+
+def test_a_grid_with_a_killed_run_gives_the_table_of_one_process(lab):
+  folder, address = lab
+  with concurrent.futures.ThreadPoolExecutor(1) as threads:
+    alone = threads.submit(commands.run, reproduce(None, "alone"), folder,
+                           environment(folder))
+    with start(lab, reproduce(address, "ray")) as owner:
+      ray_clusters.await_(
+          lambda: list(folder.glob("ray/*/*/*/checkpoint.npz")), owner)
+      [one, *_] = ray_clusters.workers("_make_and_call")
+      one.kill()
+      out, err = owner.communicate(timeout=240)
+  assert owner.returncode == 0, err
+  assert "another one takes its place" in err
+  assert alone.result().status == 0
+  for name in ("table.csv", "runs.csv", "differences.csv"):
+    assert table((folder / "ray" / name).read_text()) == table(
+        (folder / "alone" / name).read_text())
+  assert (out.splitlines()[2:] and "2 of 2 runs" in out)
+  assert not list(folder.glob("ray/.owner-*"))
+
+
