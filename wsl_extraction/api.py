@@ -20,6 +20,7 @@ from wsl_extraction.attacks.defaults import default_attack
 from wsl_extraction.attacks.extraction import Extraction
 from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
+from wsl_extraction.attacks.tree.leaf_queries import domain_of
 from wsl_extraction.data import convert as data
 from wsl_extraction.data.split import Parts
 from wsl_extraction.equivalence import proofs
@@ -251,7 +252,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
           extraction.surrogate, examiner, parts.test)
     proof = proofs.if_known(
         victim.weights, extraction.weights, *parts.feature_ranges,
-        parts.space.value_range, scores=options.reveal.scale is not None,
+        parts.space.value_range, domain=domain_of(parts.space),
+        scores=options.reveal.scale is not None,
         centred=options.reveal.scale is not Quantity.LOGITS, report=stage)
     evaluation = dataclasses.replace(evaluation, certificate=proof)
   fields = result.fields(

@@ -63,7 +63,8 @@ def test_they_answer_as_the_classifier_does(model, classes):
 
 
 @pytest.mark.parametrize("model", [
-    tree.DecisionTreeClassifier(), svm.SVC(),
+    pipeline.make_pipeline(preprocessing.StandardScaler(),
+                           tree.DecisionTreeClassifier()), svm.SVC(),
     neural_network.MLPClassifier((4, 4), max_iter=3),
     neural_network.MLPClassifier((4,), activation="tanh", max_iter=3),
     multiclass.OneVsRestClassifier(tree.DecisionTreeClassifier()),

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
 
@@ -49,7 +50,7 @@ class Extraction:
 
   surrogate: keras.Model
   status: Status
-  weights: LinearWeights | ReluNetwork | None = None
+  weights: DecisionTree | LinearWeights | ReluNetwork | None = None
   figures: tuple[Figure, ...] = ()
   missing: str = ""
 

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsl_extraction.equivalence import certify, linear
+from wsl_extraction.equivalence import certify, linear, trees
+from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
+from wsl_extraction.networks.regions import Domain
 from wsl_extraction.networks.relu_network import ReluNetwork
 
 
@@ -25,8 +27,8 @@ class Proof(Protocol):
 
 
 def if_known(victim: Any, copy: Any, low: np.ndarray, high: np.ndarray,
-             value_range: tuple[float, float], *, scores: bool, centred: bool,
-             report: certify.Report) -> Proof | None:
+             value_range: tuple[float, float], *, domain: Domain, scores: bool,
+             centred: bool, report: certify.Report) -> Proof | None:
   """Bounds the difference of a copy and its victim.
 
   Args:
@@ -35,6 +37,7 @@ def if_known(victim: Any, copy: Any, low: np.ndarray, high: np.ndarray,
     low: The least value of each feature, finite [d].
     high: The largest.
     value_range: The least and the largest of all, for networks.
+    domain: All rows that may be asked about, for trees.
     scores: Whether more than labels was revealed.
     centred: Whether logits are compared up to a common shift.
     report: Called with what a long proof is doing.
@@ -46,6 +49,8 @@ def if_known(victim: Any, copy: Any, low: np.ndarray, high: np.ndarray,
     if victim.outputs < 2:
       return None
     return linear.certify(victim, copy, low, high, scores=scores)
+  if isinstance(victim, DecisionTree) and isinstance(copy, DecisionTree):
+    return trees.compare(victim, copy, domain, low, high, scores=scores)
   if isinstance(victim, ReluNetwork) and isinstance(copy, ReluNetwork):
     return certify.if_known(victim, copy, len(low), value_range,
                             centred=centred, report=report)

@@ -66,7 +66,8 @@ class Replay(Responder):
 
   def __init__(self, store: Any, space: Space, outputs: int, reveal: Reveal):
     """Reads `store`, a `ResponseStore`."""
-    self.space, self.outputs, self.reveal = space, outputs, reveal
+    self.space, self.outputs = reveal.inputs(space), outputs
+    self.reveal = reveal
     self._store = store
 
   def __call__(self, rows, keys):

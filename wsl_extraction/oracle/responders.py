@@ -141,7 +141,7 @@ class Live(Responder):
     for defence in defences:
       checks.instance("defences", defence, Defence,
                       "defences, such as Rounded(2)")
-    self.space, self.outputs = victim.space, victim.outputs
+    self.space, self.outputs = reveal.inputs(victim.space), victim.outputs
     self.reveal, self.remote = reveal, victim.remote
     self.defences, self.dtype = tuple(defences), dtype
     self._victim, self._is_owner, self.link = victim, is_owner, victim.link

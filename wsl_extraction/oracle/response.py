@@ -25,6 +25,7 @@ class Quantity(enum.Enum):
   LOGIT_GRADIENTS = "gradients of logits"
   SCORE_GRADIENTS = "gradients of scores"
   LEAVES = "leaves"
+  NODES = "nodes of rows with absent features"
   TRACES = "traces"
 
 

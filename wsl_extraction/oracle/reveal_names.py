@@ -14,14 +14,23 @@ from wsl_extraction.oracle.reveals import (
     Scores,
     TopK,
 )
-from wsl_extraction.oracle.side_reveals import Gradients, Leaf, PowerTrace
+from wsl_extraction.oracle.side_reveals import (
+    Both,
+    Gradients,
+    Leaf,
+    Partial,
+    PowerTrace,
+)
 
 _NAMES = {"label": Label, "label_score": LabelScore, "scores": Scores,
-          "logits": Logits, "leaf": Leaf, "power_trace": PowerTrace}
+          "logits": Logits, "leaf": Leaf, "partial": Partial,
+          "power_trace": PowerTrace}
 
 
 def parse(where: str, value: Any) -> Reveal:
   """Reads a reveal: an object, or its name such as "scores" or "top_k:3".
+
+  Two of them are "leaf + label".
 
   Args:
     where: The setting's name, for messages.
@@ -34,6 +43,9 @@ def parse(where: str, value: Any) -> Reveal:
     return value
   name = value.strip().lower().replace("-", "_") if isinstance(
       value, str) else ""
+  if "+" in name:
+    first, _, second = name.partition("+")
+    return Both(parse(where, first), parse(where, second))
   if name in _NAMES:
     return _NAMES[name]()
   counted = re.fullmatch(r"top_?k:(\d+)", name)

@@ -20,6 +20,7 @@ import numpy as np
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.spaces import Space
 
 # Name -> (dtype, shape of a row). A dtype of None is the victim's own, as is
 # a side of -1.
@@ -92,6 +93,10 @@ class Reveal(abc.ABC):
           f"the reveal '{self}' needs a victim that gives "
           f"{' or '.join(one.value for one in self.reads)}; this one gives "
           f"{checks.listed(one.value for one in quantities)}: choose another")
+
+  def inputs(self, space: Space) -> Space:
+    """The rows that it answers, of a victim of that space."""
+    return space
 
   def __str__(self) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()

@@ -1,4 +1,4 @@
-"""Reveals beside the chain: gradients, leaves, traces, and two at once."""
+"""Reveals beside the chain: gradients, leaves, nodes, traces, two at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from wsl_extraction import checks
+from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.reveals import Layout, Meter, Reveal
+from wsl_extraction.oracle.spaces import Space, Vectors
+from wsl_extraction.oracle.tables import Continuous, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +55,44 @@ class Leaf(Reveal):
   reads: ClassVar = (Quantity.LEAVES,)
 
   def covers(self, other: Reveal) -> bool:
-    return isinstance(other, Leaf)
+    return type(other) is Leaf
 
   def layout(self, outputs: int) -> Layout:
     return {"leaves": ("int64", ())}
 
   def cut(self, quantity, values):
     return {"leaves": values.astype(np.int64)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Partial(Leaf):
+  """The identity of the node that a row reaches, whose features may be absent.
+
+  An absent feature is NaN. The row stops at the first node that compares one
+  (Tramer et al. 2016, section 5.2); a whole row reaches a leaf.
+  """
+
+  reads: ClassVar = (Quantity.NODES,)
+
+  def covers(self, other: Reveal) -> bool:
+    return isinstance(other, Leaf)  # `Partial` is one
+
+  def inputs(self, space: Space) -> Space:
+    """The space with absent features.
+
+    Raises:
+      InputError: NaN has another meaning there, or it has no features.
+    """
+    if isinstance(space, Table) and not space.missing:
+      return dataclasses.replace(space, missing=True)
+    if not isinstance(space, Vectors):
+      raise InputError("rows with absent features are vectors, or rows of a "
+                       "table without missing values; choose the reveal 'leaf'")
+    names = space.names or tuple(map(str, range(space.size)))
+    low, high = (np.broadcast_to(np.asarray(end, np.float64), space.shape)
+                 for end in (space.low, space.high))
+    return Table(tuple(map(Continuous, names, low.tolist(), high.tolist())),
+                 missing=True, bounded=space.bounded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +147,9 @@ class Both(Reveal):
 
   def cut(self, quantity, values):
     raise TypeError("each part of two reveals is cut by itself")
+
+  def inputs(self, space: Space) -> Space:
+    return self.second.inputs(self.first.inputs(space))
 
   def check(self, outputs, quantities):
     self.first.check(outputs, quantities)

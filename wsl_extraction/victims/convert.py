@@ -23,6 +23,7 @@ from wsl_extraction.victims import answers, keras_file, sklearn_model
 from wsl_extraction.victims.function import Function
 from wsl_extraction.victims.keras_file import KerasModel
 from wsl_extraction.victims.sklearn_model import Sklearn, is_classifier
+from wsl_extraction.victims.tree import RegressionTree, is_regressor
 from wsl_extraction.victims.victim import VictimSource
 
 OUTPUTS = ("logits", "probabilities", "percent")
@@ -60,6 +61,8 @@ def source_of(victim: Any, probe: np.ndarray, outputs: str | None = None
     return KerasModel(model=victim, outputs=kind), len(probe)
   if is_classifier(victim):
     return Sklearn(estimator=victim), 0
+  if is_regressor(victim):
+    return RegressionTree(victim), 0
   if callable(victim) and not isinstance(victim, type):
     answered, classes = _outputs_of(victim, probe)
     return Function(function=victim, outputs=outputs or answered,

@@ -7,7 +7,7 @@ import os
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cloudpickle
@@ -16,8 +16,9 @@ import numpy as np
 from wsl_extraction import checks
 from wsl_extraction.data import frames
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle.response import Quantity
 from wsl_extraction.oracle.spaces import Space
-from wsl_extraction.victims import inputs
+from wsl_extraction.victims import inputs, tree
 from wsl_extraction.victims.sklearn_weights import weights_of
 from wsl_extraction.victims.victim import (
     Victim,
@@ -78,11 +79,12 @@ class Sklearn(VictimSource):
                        f"{parts.num_classes}; use the data that it was fitted "
                        "on")
     _check_order(model, parts.class_names)
-    kind, predict = _predictor(
+    kind, predict, others = _predictor(
         model, parts.space, self.value_range, named or (lambda rows: rows))
     changed = [] if self.value_range is None else [self.value_range]
     return Victim(
-        parts.space, outputs, quantities_of(kind, predict, classes=outputs),
+        parts.space, outputs,
+        {**quantities_of(kind, predict, classes=outputs), **others},
         digest("sklearn", _content(model), *changed),
         value_range=self.value_range or parts.space.value_range,
         weights=None if changed or named else weights_of(model))
@@ -212,25 +214,31 @@ def _named_columns(model: Any, space: Space
 def _predictor(model: Any, space: Space,
                value_range: tuple[float, float] | None,
                arranged: Callable[[np.ndarray], Any]
-               ) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-  """"probabilities" or "logits", and the function of rows that gives them."""
+               ) -> tuple[str, Callable[[np.ndarray], np.ndarray],
+                          Mapping[Quantity, Callable[[np.ndarray], Any]]]:
+  """"probabilities" or "logits", the function that gives them, and others."""
   def flat(answer: Callable[[np.ndarray], Any]
            ) -> Callable[[np.ndarray], np.ndarray]:
-    return inputs.rescaled(lambda rows: np.asarray(
-        answer(arranged(rows.reshape(len(rows), -1))), np.float64), space,
-        value_range)
+    def numbers(rows: np.ndarray) -> np.ndarray:
+      with tree.any_size():
+        return np.asarray(answer(arranged(rows.reshape(len(rows), -1))),
+                          np.float64)
+
+    return inputs.rescaled(numbers, space, value_range)
 
   def one_hot(rows: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict(rows))[:, None] == np.asarray(
         model.classes_)
 
   if hasattr(model, "predict_proba"):
-    return "probabilities", flat(model.predict_proba)
+    predict, others = tree.answers(model, model.predict_proba)
+    return "probabilities", flat(predict), {
+        name: flat(answer) for name, answer in others.items()}
   if hasattr(model, "decision_function"):
     rows = space.sample(_COMPARED, np.random.default_rng(0))
     scores = flat(model.decision_function)(rows)
     named = (scores > 0 if scores.ndim == 1 else scores.argmax(axis=1))
     if (flat(one_hot)(rows).argmax(axis=1) == named).all() and (
         scores.ndim == 1 or scores.shape[1] == len(model.classes_)):
-      return "logits", flat(model.decision_function)
-  return "probabilities", flat(one_hot)
+      return "logits", flat(model.decision_function), {}
+  return "probabilities", flat(one_hot), {}

@@ -1,4 +1,4 @@
-"""Weights of scikit-learn's linear classifiers and perceptrons, for proofs."""
+"""Weights of scikit-learn's linear models, trees, perceptrons: for proofs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.victims import tree
 
 
-def weights_of(model: Any) -> LinearWeights | ReluNetwork | None:
+def weights_of(model: Any
+               ) -> DecisionTree | LinearWeights | ReluNetwork | None:
   """The weights of a fitted classifier, as functions of the rows that it gets.
 
   Scalers in front of it, in a pipeline, are folded into the weights, which
   rounds them.
 
   Returns:
-    None for a classifier that is neither linear nor a perceptron of one hidden
-    layer of ReLUs, or whose pipeline does anything else.
+    None for a classifier that is neither linear, nor a tree, nor a perceptron
+    of one hidden layer of ReLUs, or whose pipeline does anything else.
   """
   steps = [step for _, step in getattr(model, "steps", [("", model)])
            if step not in (None, "passthrough")]
@@ -29,6 +32,9 @@ def weights_of(model: Any) -> LinearWeights | ReluNetwork | None:
   if any(one is None for one in affine):
     return None
   try:
+    if tree.is_tree(steps[-1]):
+      # Scalers in front of comparisons would have to be undone exactly.
+      return None if affine else DecisionTree.of_sklearn(steps[-1])
     weights = _linear(steps[-1]) or _perceptron(steps[-1])
   except InputError:  # weights that are not finite
     return None

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from wsl_extraction.data.split import Parts
+from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.oracle.exchanges import Link
@@ -54,7 +55,7 @@ class Victim:
   licence: str = ""
   remote: bool = False
   link: Link | None = None
-  weights: LinearWeights | ReluNetwork | None = None
+  weights: DecisionTree | LinearWeights | ReluNetwork | None = None
   decimals: int | None = None
   named: int | None = None
   value_range: tuple[float, float] | None = None

@@ -1,0 +1,1 @@
+"""Extraction of decision trees, and of sums of them."""
