@@ -68,10 +68,10 @@ def main() -> None:
                      "its ledger is right; --engine=ray has several machines "
                      "compute for it")
   cli.check_files()
-  # Before a backend is imported: engines hide accelerators from this process.
+  # Before a backend is imported, and with the environment that workers get.
   with cli_engines.engine(keeps=True) as engine:
     if engine.is_remote:
-      backend.hide_accelerators()
+      backend.compute_elsewhere()
     cli.start()
     _main(engine, files.expanded(output))
 

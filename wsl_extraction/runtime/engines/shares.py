@@ -83,7 +83,9 @@ def share(nodes: Sequence[Mapping[str, float]], workers: int | None,
   places = [int(node.get(kind, 0)) // each if each else int(node.get("CPU", 0))
             for node in nodes]
   if workers is None:
-    workers = sum(places) if each else sum(place > 0 for place in places)
+    if not each:
+      places = [min(place, 1) for place in places]
+    workers = sum(places)
   room = _room(nodes, places, 1)
   if not 1 <= workers <= room:
     raise InputError(
