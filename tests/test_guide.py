@@ -57,6 +57,7 @@ PRINTED = {
     ("README.md", "attack     learning"), ("README.md", "gin/      "),
     ("functional.md", "attack          functional"),
     ("own_model.md", "queries    100 charged"),
+    ("scale.md", "labels  2560/5000 examples"),
     ("served.md", "status     BUDGET_EXHAUSTED"),
 }
 
