@@ -116,25 +116,6 @@ def test_other_spellings_of_relu():
       keras.ops.convert_to_numpy(model(rows)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("layers", "said"), [
-    ([keras.layers.Dense(2, activation="tanh")], "activation tanh"),
-    ([keras.layers.Dense(2, activation="softmax")], "activation softmax"),
-    ([keras.layers.Dense(2), keras.layers.Activation("sigmoid")],
-     "activation sigmoid"),
-    ([keras.layers.Dense(2), keras.layers.LeakyReLU()], "LeakyReLU"),
-    ([keras.layers.Dense(2), keras.layers.ReLU(max_value=6)], "ReLU"),
-    ([keras.layers.Dense(2), keras.layers.Dense(2)], "without an activation"),
-    ([keras.layers.BatchNormalization()], "BatchNormalization"),
-    ([keras.layers.Flatten()], "no dense layer"),
-])
-def test_other_networks_are_refused(layers, said):
-  model = keras.Sequential([keras.Input((3,)), *layers])
-  with pytest.raises(InputError) as error:
-    dense.network_of(model)
-  assert said in str(error.value)
-  assert "\n" not in str(error.value)
-
-
 def test_mlp_is_seeded_and_scales_its_inputs():
   a, b, c = (dense.mlp((4,), 3, (0.0, 255.0), seed=seed, hidden=(6,))
              for seed in (1, 1, 2))

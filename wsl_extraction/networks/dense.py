@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from wsl_extraction import checks
-from wsl_extraction.errors import InputError
+from wsl_extraction.networks import keras_reader
 from wsl_extraction.networks.relu_network import ReluNetwork
 
 
@@ -116,50 +116,9 @@ def keras_model(network: ReluNetwork, dtype: str = "float64") -> keras.Model:
 
 
 def network_of(model: keras.Model) -> ReluNetwork:
-  """A Keras model of dense layers and ReLUs, with its weights as they are.
+  """A Keras model of piecewise linear layers; see `keras_reader.read`.
 
   Raises:
-    InputError: It has other layers or activations.
+    InputError: As there.
   """
-  weights: list[np.ndarray] = []
-  biases: list[np.ndarray] = []
-  is_rectified = True  # no layer yet
-  for layer in model.layers:
-    if isinstance(layer, (keras.layers.InputLayer, keras.layers.Flatten,
-                          keras.layers.Dropout)):
-      continue
-    if isinstance(layer, keras.layers.Dense):
-      if not is_rectified:
-        raise InputError(f"the layer {layer.name!r} follows a layer without an "
-                         "activation; join the two, or put a ReLU between them")
-      matrix, *bias = map(_numpy, layer.weights)
-      weights.append(matrix)
-      biases.append(bias[0] if bias else np.zeros(matrix.shape[1]))
-      is_rectified = _is_relu(layer, layer.activation)
-    elif weights and not is_rectified and (
-        isinstance(layer, keras.layers.ReLU) and not layer.negative_slope
-        and not layer.threshold and layer.max_value is None):
-      is_rectified = True
-    elif weights and not is_rectified and isinstance(
-        layer, keras.layers.Activation):
-      is_rectified = _is_relu(layer, layer.activation)
-    else:
-      raise InputError(f"the layer {layer.name!r} is a "
-                       f"{type(layer).__name__}; only dense layers with ReLUs "
-                       "between them can be compared")
-  if not weights:
-    raise InputError("the model has no dense layer; give one that has")
-  return ReluNetwork(weights, biases, is_rectified)
-
-
-def _numpy(variable: Any) -> np.ndarray:
-  return keras.ops.convert_to_numpy(variable)
-
-
-def _is_relu(layer: keras.layers.Layer, activation: Any) -> bool:
-  """True for ReLU, False for the identity."""
-  if activation in (keras.activations.relu, keras.activations.linear):
-    return activation is keras.activations.relu
-  name = getattr(activation, "__name__", activation)
-  raise InputError(f"the layer {layer.name!r} has the activation {name}; only "
-                   "networks with ReLUs can be compared")
+  return keras_reader.read(model)
