@@ -29,7 +29,6 @@ import dataclasses
 import importlib.util
 import math
 import os
-import sys
 import time
 
 import numpy as np
@@ -133,17 +132,20 @@ def main() -> None:
   _check_device(args)
   cases = [case for case in _cases(args) if (args.only or "") in case.name]
   first = [case for case in cases if case.name in _TOGETHER]
-  alone = [[case] for case in cases if case.name not in _TOGETHER]
-  found: dict[str, Figures | str] = {}
-  for group in [first] * bool(first) + alone:
+  groups = [first] * bool(first) + [
+      [case] for case in cases if case.name not in _TOGETHER]
+  found: dict[str, Figures | str] = {
+      case.name: "not begun" for group in groups for case in group}
+  for group in groups:
     if time.perf_counter() - args.start > 60 * float(args.minutes or 20):
       found |= {case.name: "the time was up" for case in group}
     else:
       found |= _measured(group, args)
-  timing.publish(
-      args, "ImageNet's networks on a GPU",
-      f"Backend of the package: {_backend()}.", _table(found),
-      *_beside_torch(found))
+    # Each time anew: what is known stays known if the rest is stopped.
+    timing.publish(
+        args, "ImageNet's networks on a GPU",
+        f"Backend of the package: {_backend()}.", _table(found),
+        *_beside_torch(found))
 
 
 _TORCH = "plain torch ResNet-50"
@@ -157,19 +159,26 @@ def _cases(args) -> list[Case]:
   many, few = (2, 1) if args.quick else (20, 10)
   # To compile a deep network takes a CPU half a minute.
   shallow, deep = (18, 18) if args.quick else (50, 200)
-  students = [(50, "distillation", images, many),
-              (shallow, "rotation", rotated, few),
-              (deep, "rotation, rematerialised", 2 * rotated, few)]
-  if not args.quick:
-    students += [(deep, "distillation", images, few),
-                 (deep, "rotation", rotated, few)]
-  return [
+  def student(depth, what, count, steps):
+    return Case(f"ResNet-v2-{depth}, {what}", "student", what, count, steps,
+                depth)
+
+  def oracle(precision):
+    return Case(f"the oracle, {precision}", "oracle", precision, images, few)
+
+  # The most wanted first.
+  cases = [
       Case(_TORCH, "torch", "", images, many),
-      *(Case(f"the oracle, {what}", "oracle", what, images, few)
-        for what in ("mixed_bfloat16", "float32")),
-      *(Case(f"ResNet-v2-{depth}, {what}", "student", what, count, steps, depth)
-        for depth, what, count, steps in students),
+      student(50, "distillation", images, many),
+      student(deep, "rotation, rematerialised", 2 * rotated, few),
+      oracle("mixed_bfloat16"),
+      student(shallow, "rotation", rotated, few),
+      oracle("float32"),
   ]
+  if not args.quick:
+    cases += [student(deep, "distillation", images, few),
+              student(deep, "rotation", rotated, few)]
+  return cases
 
 
 def _backend() -> str:
@@ -213,9 +222,6 @@ def _measured(group: list[Case], args) -> dict[str, Figures | str]:
     except SystemExit as error:
       _raise_if_quick(error, args)
       found = dict.fromkeys(ask, str(error))
-  for name, figures in {**failed, **found}.items():
-    # So that what is known stays known if the rest is stopped.
-    print(f"{name}: {figures}", file=sys.stderr, flush=True)
   return {**failed, **found}
 
 

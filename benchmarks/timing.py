@@ -136,7 +136,8 @@ def compared(rates: Rates, unit: str, to: str) -> str:
 def publish(args: argparse.Namespace, title: str, *text: str) -> None:
   """Prints a page, and writes it if that is asked for.
 
-  The description that `arguments` was given comes first.
+  The description that `arguments` was given comes first. The variable
+  BENCHMARK_PAGES names another folder than docs/ for all pages.
   """
   name = pathlib.Path(sys.argv[0]).stem
   folder, suffix = getattr(args, "folder", "speed"), getattr(args, "suffix", "")
@@ -144,7 +145,9 @@ def publish(args: argparse.Namespace, title: str, *text: str) -> None:
       f"# {title}", args.description, *text, _circumstances(args, name)]) + "\n"
   print(page)
   if args.write:
-    path = ROOT / "docs" / folder / f"{name}{suffix}.md"
+    pages = pathlib.Path(os.environ.get("BENCHMARK_PAGES", ROOT / "docs"))
+    path = pages / folder / f"{name}{suffix}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     print(f"written to {path}")
 
