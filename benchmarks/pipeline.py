@@ -10,6 +10,11 @@ limit is TensorFlow's decoder alone, on these parts. Each contestant is a
 process, on one thread; rates are by the process's CPU time, as other programs
 may take turns on the core. "Without the extra" is what the same code does where
 simplejpeg and cykooz-resizer are not installed.
+
+"Batches" are of 32 training views, as `train` reads them: here, and by a
+process of grain's that hands them over (`workers.read_ahead`), whose CPU time
+counts as well. In turns with it: grain with a thread that reads ahead in the
+process, and with all arrays pickled instead of in shared memory.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ import timing
 from wsl_extraction.data.images.image_files import Folder
 
 _SIDE = 224
+_BATCH = 32
+_READY = 4
 _LIMIT = "limit: decoding the parts"
 _CONTESTANTS = {
     _LIMIT: "tensorflow_parts",
@@ -35,6 +42,10 @@ _CONTESTANTS = {
     "tf.data, antialiased": "tensorflow_antialiased",
     "tf.data": "tensorflow",
     "Pillow, decoding whole images": "pillow",
+    "batches, here": "batches_here",
+    "batches, by a process": "batches_read_ahead",
+    "batches, by a process with a thread": "batches_thread",
+    "batches, by a process, pickled": "batches_pickled",
     "evaluation: wsl_extraction": "ours_whole",
     "evaluation: tf.data, antialiased": "tensorflow_whole_antialiased",
     "evaluation: tf.data": "tensorflow_whole",
@@ -106,6 +117,41 @@ def encoded(data_dir: str | None, quick: bool):
   return stored or held, held
 
 
+def _family_time() -> float:
+  """CPU seconds of this process and of those that it has started."""
+  import psutil
+
+  children = (child.cpu_times() for child in psutil.Process().children(True))
+  return time.process_time() + sum(
+      times.user + times.system for times in children)
+
+
+def _batches(images, way: str) -> Iterator[object]:
+  """Batches as `train` reads them, without an end."""
+  import grain
+  from absl import flags
+
+  from wsl_extraction.data.images.crops import InceptionCrop
+  from wsl_extraction.runtime import workers
+  from wsl_extraction.training import batches
+
+  flags.FLAGS.mark_as_parsed()  # grain reads some of its own
+  elements = batches.by_step(
+      {"labeled": images, "labels": np.arange(len(images))}, 1 << 20, _BATCH, 0,
+      crop=InceptionCrop())
+  one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  if way == "here":
+    return iter(elements.to_iter_dataset(one_by_one))
+  if way == "read_ahead":
+    return workers.read_ahead(elements, 1)
+  threads = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+  shared = 1 << (62 if way == "pickled" else 12)
+  return iter(grain.experimental.WithOptionsIterDataset(
+      elements.to_iter_dataset(threads if way == "thread" else one_by_one),
+      grain.experimental.DatasetOptions(min_shm_size=shared)).mp_prefetch(
+          grain.MultiprocessingOptions(1, 1)))
+
+
 class Contest:
   """One contestant."""
 
@@ -117,9 +163,15 @@ class Contest:
     self._stored, self._held = encoded(data_dir, quick)
     self._crop, self._passes = InceptionCrop(), 1 if quick else 3
     self._places = np.arange(len(self._held))
+    self._count, self._clock = len(self._held), time.process_time
     if way == "ours_pillow":
       jpeg.AVAILABLE = False
-    if way.startswith("tensorflow"):
+    if way.startswith("batches"):
+      self._steps = 1 if quick else 8
+      self._count, self._clock = _BATCH * self._steps, _family_time
+      self._stream = _batches(self._held, way.removeprefix("batches_"))
+      self._pass = lambda: [next(self._stream) for _ in range(self._steps)]
+    elif way.startswith("tensorflow"):
       self._stream = self._tensorflow(
           "parts" in way, "whole" in way, "antialiased" in way)
       self._pass = self._drain
@@ -128,10 +180,13 @@ class Contest:
     self._pass()
 
   def rate(self) -> float:
-    start = time.process_time()
+    if self._clock is _family_time:
+      for _ in range(_READY):  # made while others took their turns
+        next(self._stream)
+    start = self._clock()
     for _ in range(self._passes):
       self._pass()
-    return self._passes * len(self._held) / (time.process_time() - start)
+    return self._passes * self._count / (self._clock() - start)
 
   def extra(self) -> bool:
     from wsl_extraction.data.images import jpeg
