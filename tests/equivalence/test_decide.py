@@ -142,6 +142,18 @@ def test_equal_by_another_road(rng):
   assert isinstance(decide(f, g, Box([-3], [2]), 1e-9, 20), Different)
 
 
+def test_linear_parts_count(rng):
+  f, box = network((3, 5, 2), rng), Box.unit(3)
+  linear = rng.normal(size=(3, 2))
+  g = ReluNetwork(f.weights, f.biases, linear=linear)
+  assert isinstance(decide(g, g, box), Equal)
+  found = largest_difference(f, g, box, 20)
+  # The linear part alone, at the best corner of the cube.
+  best = max(np.maximum(sign * linear, 0).sum(axis=0).max() for sign in (1, -1))
+  assert float(found.lower) == pytest.approx(best, rel=1e-3)
+  assert found.upper >= best * (1 - 1e-12)
+
+
 def test_depths_may_differ(rng):
   f = network((3, 5, 1), rng)
   assert isinstance(decide(f, f.deepened(3), Box.unit(3), 1e-9), Equal)

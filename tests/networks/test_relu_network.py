@@ -135,6 +135,17 @@ def test_widths_that_cannot_be(hidden):
     dense.mlp((4,), 3, hidden=hidden)
 
 
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (3, 4, 5, 2)])
+def test_a_linear_part_as_units(sizes):
+  rng = np.random.default_rng(0)
+  net = network(sizes, rng)
+  net = ReluNetwork(net.weights, net.biases, linear=rng.normal(size=(3, 2)))
+  chain = net.as_chain()
+  assert chain.linear is None
+  rows = rng.normal(size=(20, 3))
+  np.testing.assert_array_equal(chain.exact(rows), net.exact(rows))
+
+
 @pytest.mark.parametrize(("linear", "is_rectified"), [
     (np.ones((3, 2)), False), (np.ones((2, 3)), False),
     (np.ones((2, 2)), True)])

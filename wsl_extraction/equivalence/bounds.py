@@ -77,7 +77,7 @@ class Pair:
   @classmethod
   def of(cls, f: ReluNetwork, g: ReluNetwork) -> Pair:
     """Joins two networks of equal input and output sizes."""
-    f, g = f.affine_ended(), g.affine_ended()
+    f, g = f.as_chain().affine_ended(), g.as_chain().affine_ended()
     depth = max(len(f.hidden), len(g.hidden), 1)
     f, g = f.deepened(depth), g.deepened(depth)
     weights = [np.hstack([f.weights[0], g.weights[0]])]

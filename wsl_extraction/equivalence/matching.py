@@ -31,7 +31,7 @@ def matched_bound(f: ReluNetwork, g: ReluNetwork, domain: Domain
   Small if g is f with its hidden units exchanged, scaled and rounded, however
   many they are; of any use only then.
   """
-  f, g = f.affine_ended(), g.affine_ended()
+  f, g = f.as_chain().affine_ended(), g.as_chain().affine_ended()
   if f.hidden != g.hidden:
     return None
   least, most = domain.low, domain.high

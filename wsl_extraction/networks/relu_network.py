@@ -125,6 +125,26 @@ class ReluNetwork:
                        [array.astype(dtype) for array in self.biases],
                        self.is_rectified, linear)
 
+  def as_chain(self) -> ReluNetwork:
+    """The same function without a linear part beside the layers.
+
+    The inputs pass all hidden layers as their positive and negative parts.
+    """
+    if self.linear is None:
+      return self
+    if len(self.weights) == 1:  # no ReLU that could be passed by
+      return self.deepened(1).as_chain()
+    parts, size = np.hstack([np.eye(self.dimension), -np.eye(
+        self.dimension)]), 2 * self.dimension
+    weights = [np.hstack([self.weights[0], parts])]
+    for matrix in self.weights[1:-1]:
+      weights.append(np.block([
+          [matrix, np.zeros((len(matrix), size))],
+          [np.zeros((size, matrix.shape[1])), np.eye(size)]]))
+    weights.append(np.vstack([self.weights[-1], self.linear, -self.linear]))
+    biases = [np.hstack([bias, np.zeros(size)]) for bias in self.biases[:-1]]
+    return ReluNetwork(weights, [*biases, self.biases[-1]])
+
   def affine_ended(self) -> ReluNetwork:
     """The same function with an affine last layer."""
     if not self.is_rectified:
