@@ -112,3 +112,19 @@ def test_deeper_networks_are_refused():
                      [np.zeros(2), np.zeros(2), np.zeros(C)])
   with pytest.raises(InputError, match="2 hidden layers"):
     certify.certify(deep, network_of(*weights()), domains.Box.unit(D))
+
+
+def test_a_copy_is_certified_by_its_own_weights():
+  """Layers have names, which say nothing of what they hold."""
+  rng = np.random.default_rng(0)
+  made = [rng.normal(size=(16, 4)), rng.normal(size=4),
+          rng.normal(size=(4, 3)), rng.normal(size=3)]
+  model = dense.mlp((4, 4, 1), 3, (0.0, 1.0), seed=0, hidden=(4,))
+  model.set_weights([100 * array for array in model.get_weights()])
+  copy = dense.network_of(model)
+  rows = rng.uniform(size=(200, 4, 4, 1)).astype("float32")
+  gap = np.abs(logits(rows.reshape(200, 16), *made)
+               - np.asarray(model.predict_on_batch(rows))).max()
+  proof = certify.certify(network_of(*made), copy, domains.Box.unit(16))
+  assert proof.upper >= gap * (1 - 1e-5)
+  assert proof.lower >= gap / 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,13 @@ def test_scores_leave_a_common_shift_open():
 
 @pytest.mark.parametrize(("victim", "copy"), [
     (None, network()), (network(), None), (None, None),
-    (network(deep=True), network(deep=True)),
+    (network(deep=True), network(deep=True)), (network(), network(deep=True)),
 ])
 def test_nothing_is_said_of_weights_that_are_not_known_or_deep(victim, copy):
   assert if_known(victim, copy) is None
+
+
+def test_infinite_bounds_are_said_in_words():
+  proof = Certificate(0.0, math.inf, 1.0)
+  assert proof.fields()["most"] is None
+  assert proof.fields()["text"].startswith("nothing: ")

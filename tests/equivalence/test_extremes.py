@@ -91,7 +91,8 @@ def drawn(rng, shape, kind):
 def pair(rng, kind):
   """Networks of numbers of one kind: strangers, or one and a copy."""
   sizes = [(2, 3, 1), (1, 2, 3, 2), (2, 2, 2, 2, 1)][rng.integers(3)]
-  f = ReluNetwork([drawn(rng, shape, kind) for shape in itertools.pairwise(sizes)],
+  f = ReluNetwork([drawn(rng, shape, kind)
+                   for shape in itertools.pairwise(sizes)],
                   [drawn(rng, (size,), kind) for size in sizes[1:]])
   layer = int(rng.integers(len(f.weights)))
   weights = [matrix.copy() for matrix in f.weights]

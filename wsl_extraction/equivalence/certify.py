@@ -39,7 +39,11 @@ class Certificate:
 
   def fields(self) -> Mapping[str, Any]:
     """The fields of result.json."""
-    return {"least": self.lower, "most": self.upper, "seconds": self.seconds}
+    fields = {"least": self.lower, "most": self.upper, "seconds": self.seconds}
+    if math.isfinite(self.upper):
+      return fields
+    return {**fields, "most": None, "text": (
+        "nothing: numbers on the way are beyond the range of float64")}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +100,8 @@ def if_known(victim: ReluNetwork | None, copy: ReluNetwork | None,
   Returns:
     None where one of the two is not known, or is deeper than two layers.
   """
-  if victim is None or copy is None or len(victim.weights) != 2:
+  if victim is None or copy is None or not (
+      len(victim.weights) == len(copy.weights) == 2):
     return None
   low, high = value_range
   box = domains.Box(np.full(features, low), np.full(features, high))
