@@ -192,11 +192,12 @@ def test_too_little_is_refused_before_the_first_query(reveal):
 
 def test_an_oracle_of_bounded_inputs_is_asked_in_a_box_or_not_at_all():
   seen = []
-  with pytest.raises(InputError, match=r"set Functional\.box to True"):
-    extract(make_oracle(seen.append, bounded=True))
+  with pytest.raises(InputError, match=r"leave Functional\.box out"):
+    extract(make_oracle(seen.append, bounded=True), box=False)
   assert not seen
-  oracle = make_oracle(function(*weights()), bounded=True, budget=500)
-  extract(oracle, box=True, attempts=1)
+  oracle = make_oracle(function(*weights()), bounded=True)
+  extraction = extract(oracle)
+  assert extraction.figure("inputs") == "real inputs in their range"
   assert oracle.ledger.rows
 
 

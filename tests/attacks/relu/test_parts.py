@@ -163,7 +163,7 @@ def test_base_points_have_few_kinks_between_them():
 def test_lines_and_samples_stay_in_the_box(seed):
   rng = np.random.default_rng(seed)
   region = Region(rng.uniform(0.2, 0.8, 6), np.full(6, 2.0), np.zeros(6),
-                  box=(0.0, 1.0))
+                  box=(np.zeros(6), np.ones(6)))
   along = rng.standard_normal(6)
   along /= np.linalg.norm(along)
   for end in region.span(np.zeros(6), along):

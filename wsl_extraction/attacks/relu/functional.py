@@ -17,7 +17,12 @@ from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
 from wsl_extraction.attacks.extraction import Extraction, Figure, Status
 from wsl_extraction.attacks.knowledge import Knowledge
-from wsl_extraction.attacks.relu import feature_scales
+from wsl_extraction.attacks.relu import feature_scales, input_domain
+from wsl_extraction.attacks.relu.box_extraction import (
+    BoxExtraction,
+    box_answers,
+)
+from wsl_extraction.attacks.relu.input_domain import InputDomain
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.attacks.relu.region import Region
 from wsl_extraction.attacks.relu.search import RecoveredNetwork, Search
@@ -25,6 +30,8 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.relu_network import ReluNetwork
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
+from wsl_extraction.oracle.ledger import BudgetExceeded
+from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.reveals import Logits, Scores
 from wsl_extraction.oracle.spaces import Images, Space, Vectors
 
@@ -45,14 +52,19 @@ class Functional(Attack):
   Attributes:
     box: Whether inputs must lie in the data's range of values. Units that
       never switch inside are then part of the linear part, and the networks
-      are equal in the box only.
+      are equal in the box only. None leaves it to the oracle: to its space,
+      and to what a few rows show. An API of images clips its inputs or rounds
+      them to pixels, and is asked about such inputs alone.
+    share: Of the box, on which the copy may differ unseen: 3 / share fresh rows
+      in a row have to be right, which is 95 % confidence; thrice as many where
+      units may be missing. Of rows that are corners of the box, points in it
+      and examples.
     tolerance: The largest error on fresh rows, as a share of the largest
       output; None for one that fits the precision of the answers.
     held_out: Fresh rows of the certificate; thrice as many where a linear part
-      is kept. In a box 200 times as many, and yet they prove no more than that
-      the networks differ on a small share of it, the figure
-      "differs_on_at_most", with 95 % confidence.
-    attempts: Lines to try until one gives a certificate.
+      is kept.
+    attempts: Lines to try, or base points in a box, until one gives a
+      certificate.
     query_batch_size: The most rows sent to the oracle at once.
 
   References:
@@ -69,7 +81,8 @@ class Functional(Attack):
   goal: ClassVar = Goal.FUNCTIONAL_EQUIVALENCE
   model: ClassVar = Model.NEURAL_NETWORK
 
-  box: bool = False
+  box: bool | None = None
+  share: float = 0.01
   tolerance: float | None = None
   held_out: int = 24
   attempts: int = 4
@@ -79,7 +92,9 @@ class Functional(Attack):
     for name in ("held_out", "attempts", "query_batch_size"):
       object.__setattr__(self, name, checks.whole(
           f"Functional.{name}", getattr(self, name), 1))
-    checks.flag("Functional.box", self.box)
+    if self.box is not None:
+      checks.flag("Functional.box", self.box)
+    checks.number("Functional.share", self.share, above=0, below=1)
     checks.number("Functional.tolerance", self.tolerance, above=0, below=1,
                   optional=True)
 
@@ -90,30 +105,43 @@ class Functional(Attack):
     if oracle.outputs < 2 and not oracle.reveal.covers(Logits()):
       raise InputError("the score of a single class is always 1; ask for "
                        "logits")
-    if not self.box and _is_limited(oracle.space):
+    if self.box is False and _is_limited(oracle.space):
       low, high = oracle.space.value_range
       raise InputError(
           "functional extraction makes up inputs of any size, and the oracle "
-          f"takes those from {low:g} to {high:g} alone; set Functional.box to "
-          "True, or Experiment.bounded to False")
+          f"takes those from {low:g} to {high:g} alone; leave Functional.box "
+          "out, or set Experiment.bounded to False")
 
   def run(self, oracle, knowledge, rng, runtime):
     examples = _examples(oracle.space, knowledge, rng)
-    low, high = _value_range(oracle.space, examples)
     size = feature_scales.half_ranges(
         oracle.space, examples) * math.sqrt(examples.shape[1])
     middle = examples.mean(axis=0)
-    region = Region(middle, size, np.zeros_like(middle),
-                    box=(low, high) if self.box else None)
-    answers = LogitQueries(oracle, region, self.query_batch_size)
-    search = Search(answers, rng, self.tolerance, self.held_out, self.attempts,
-                    examples, size)
+    region = Region(middle, size, np.zeros_like(middle))
+    domain = self._domain(oracle, examples, rng)
+    answers = LogitQueries(oracle, region, self.query_batch_size, domain)
+    answers.rows = oracle.ledger.rows
+    if domain.box is None:
+      search = Search(answers, rng, self.tolerance, self.held_out,
+                      self.attempts, examples, size)
+    else:
+      box_answers(answers)
+      search = BoxExtraction(answers, rng, examples, self.tolerance,
+                             self.held_out, self.share, self.attempts)
     answers.progress = lambda rows: runtime.stage(search.stage, rows)
     recovered = search()
     surrogate, weights = _surrogate(recovered, answers)
     return Extraction(
         surrogate, Status.INCOMPLETE if recovered.missing else Status.DONE,
         weights, _figures(recovered, answers), recovered.missing)
+
+
+  def _domain(self, oracle: Oracle, examples: np.ndarray,
+              rng: np.random.Generator) -> InputDomain:
+    try:
+      return input_domain.explore(oracle, examples, self.box, rng)
+    except BudgetExceeded:
+      return InputDomain()  # the search says what the budget was too small for
 
 
 def _is_limited(space: Space) -> bool:
@@ -128,14 +156,6 @@ def _examples(space: Space, knowledge: Knowledge,
   rows = pool.rows[:_SEEN] if pool is not None and len(pool) else (
       space.sample(_SEEN, rng))
   return np.asarray(rows, np.float64).reshape(len(rows), -1)
-
-
-def _value_range(space: Space, examples: np.ndarray) -> tuple[float, float]:
-  """That of the space, or of the examples where the space has no limits."""
-  if np.isfinite(space.low).all() and np.isfinite(space.high).all():
-    return space.value_range
-  low, high = float(examples.min()), float(examples.max())
-  return (low, high) if low < high else (low - 1, high + 1)
 
 
 def _surrogate(recovered: RecoveredNetwork, answers: LogitQueries):
@@ -159,7 +179,7 @@ def _figures(recovered: RecoveredNetwork,
   region, units = answers.region, recovered.network.units
   bound = region.features * units / answers.oracle.outputs + units + 1
   share = answers.oracle.ledger.rows / bound
-  where = (f"inputs from {region.box[0]:g} to {region.box[1]:g}"
+  where = (f"inputs from {region.box[0].min():g} to {region.box[1].max():g}"
            if region.box else
            f"all inputs within {region.radius / region.unit:.1e} times the "
            "size of the data")
@@ -174,8 +194,9 @@ def _figures(recovered: RecoveredNetwork,
     texts["held_out_error"] = (
         f"{figures['held_out_error']:.1e} of the largest output, on "
         f"{figures['held_out_rows']} fresh rows")
-  values = {"domain": where, "bound": bound, "queries_per_bound": share,
-            **figures}
+  texts["inputs"] = answers.domain.text
+  values = {"inputs": answers.domain.text, "domain": where, "bound": bound,
+            "queries_per_bound": share, **figures}
   return tuple(Figure(name, _plain(value), texts.get(name, ""))
                for name, value in values.items())
 

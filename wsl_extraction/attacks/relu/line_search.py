@@ -17,7 +17,9 @@ _PRECISE, _NOISY = (40.0, 0.1, 1e-6), (6.0, 0.3, 0.05)
 _SAME = 1e-3  # of a probe's width
 _PROBES = 3000  # more are not needed for a thousand units
 _CURVE = 150  # probes before the first look for a curve; then at each doubling
-_LOOKS, _LEVELS = 3, 3  # gaps that are looked at, and how closely
+_MANY = 0.12  # of all gaps: as many are left of a curve, not of kinks
+# Gaps that are looked at, by their rank among all by size, and how closely.
+_LOOKS, _LEVELS = (0.1, 0.4, 0.7), 2
 
 
 class TooManyKinks(Exception):
@@ -140,7 +142,7 @@ class LineSearch:
     if not bad.any() and not split.any():
       return False
     places = np.flatnonzero(split).tolist()
-    if len(self.t) >= self.next_look and places:
+    if len(self.t) >= self.next_look and len(places) > _MANY * len(self.t):
       self._look_for_curves(places)
     t = [self._between(i, gap[i], at[i]) for i in places]
     near = [min(x - self.t[i], self.t[i + 1] - x)
@@ -156,12 +158,14 @@ class LineSearch:
   def _look_for_curves(self, places: list[int]) -> None:
     """Refuses a function that bends smoothly in gaps that should be split.
 
-    In the smallest of them, which of kinks hold one or two.
+    In small ones and larger ones: the largest hold many kinks or many curves,
+    the smallest are lost in rounding.
     """
     self.next_look = 2 * len(self.t)
-    gap = np.diff(self.t)[places]
-    chosen = np.array(places)[np.argsort(gap, kind="stable")[:_LOOKS]]
-    if all(smooth.curves_within(
+    order = np.argsort(np.diff(self.t)[places], kind="stable")
+    chosen = np.array(places)[order[[
+        int(share * len(order)) for share in _LOOKS]]]
+    if any(smooth.curves_within(
         self.ask, float(self.t[i]), float(self.t[i + 1]),
         float(max(self.e[i], self.e[i + 1])), _LEVELS)
            for i in chosen.tolist()):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wsl_extraction.attacks.relu.input_domain import InputDomain
 from wsl_extraction.attacks.relu.region import Region
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import Quantity
@@ -23,6 +24,7 @@ class LogitQueries:
   differences of logits.
 
   Attributes:
+    domain: The inputs that the oracle tells apart.
     region: Where points lie.
     width: The outputs of a row, K; fewer where `reduce` found that they depend
       on each other.
@@ -38,8 +40,10 @@ class LogitQueries:
   """
 
   def __init__(self, oracle: Oracle, region: Region, batch: int,
+               domain: InputDomain,
                progress: Callable[[int], None] = lambda rows: None):
     """Asks `oracle`, `batch` rows at a time; tells `progress` the rows."""
+    self.domain = domain
     self.oracle, self.region, self.batch = oracle, region, batch
     self.progress = progress
     self.logits = oracle.reveal.scale is Quantity.LOGITS
@@ -66,13 +70,12 @@ class LogitQueries:
     """
     parts = []
     for start in range(0, len(points), self.batch):
-      inputs = self.region.inputs(points[start:start + self.batch])
-      if self.region.box is not None:
-        inputs = np.clip(inputs, *self.region.box)
-      if self.noise > _SINGLE:
+      inputs = self.domain.nearest(
+          self.region.inputs(points[start:start + self.batch]))
+      if self.noise > _SINGLE and self.domain.step is None:
         inputs = inputs.astype(np.float32).astype(np.float64)
-      response = self.oracle.query(
-          inputs.reshape(-1, *self.oracle.space.shape))
+      response = self.oracle.query(self.domain.sent(inputs).reshape(
+          -1, *self.oracle.space.shape))
       self.resolution = response.resolution
       self.rows += len(inputs)
       self.progress(self.rows)
@@ -81,6 +84,17 @@ class LogitQueries:
         self._points.append(self.region.points(inputs))
         self._outputs.append(parts[-1])
     return np.concatenate(parts) if parts else np.zeros((0, self.width))
+
+  def nearest(self, points: np.ndarray) -> np.ndarray:
+    """The nearest points [..., d] that can be asked."""
+    return self.region.points(self.domain.nearest(self.region.inputs(points)))
+
+  @property
+  def step(self) -> float:
+    """The z-distance of neighbouring points in a box; 0 for real inputs."""
+    if self.domain.step is None:
+      return 0.0
+    return float((self.domain.step / self.region.scale).max())
 
   def forget(self) -> None:
     """Keeps none of the rows so far."""

@@ -23,7 +23,7 @@ class Region:
     radius: The largest length of z.
     data: The z of the middle of the data.
     unit: The z-length of the size of the data.
-    box: The lowest and highest x of all features, or None.
+    box: The lowest and highest x of each feature, each [d], or None.
   """
 
   origin: np.ndarray
@@ -31,7 +31,7 @@ class Region:
   data: np.ndarray
   unit: float = 1.0
   radius: float = _FAR
-  box: tuple[float, float] | None = None
+  box: tuple[np.ndarray, np.ndarray] | None = None
 
   @property
   def features(self) -> int:
