@@ -60,3 +60,15 @@ def test_infinite_bounds_are_said_in_words():
   proof = Certificate(0.0, math.inf, 1.0)
   assert proof.fields()["most"] is None
   assert proof.fields()["text"].startswith("nothing: ")
+
+
+@pytest.mark.parametrize(("upper", "said"), [
+    (1.14e-10, "1.2e-10"), (1.1000001e-10, "1.2e-10"), (0.5, "5.0e-01"),
+    (0.0, "0.0e+00")])
+def test_fewer_digits_never_claim_more(upper, said):
+  fields = Certificate(0.0, upper, 1.0).fields()
+  assert f"at most {said} on" in fields["text"]
+  assert fields["most"] >= upper
+  lower = Certificate(upper, 1.0, 1.0).fields()
+  assert float(lower["text"].split()[-1]) <= upper
+  assert lower["least"] <= upper

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -38,12 +39,25 @@ class Certificate:
   seconds: float
 
   def fields(self) -> Mapping[str, Any]:
-    """The fields of result.json."""
-    fields = {"least": self.lower, "most": self.upper, "seconds": self.seconds}
-    if math.isfinite(self.upper):
-      return fields
-    return {**fields, "most": None, "text": (
-        "nothing: numbers on the way are beyond the range of float64")}
+    """The fields of result.json; fewer digits never claim more."""
+    if not math.isfinite(self.upper):
+      return {"least": _shortened(self.lower, 5), "most": None,
+              "seconds": self.seconds, "text": (
+                  "nothing: numbers on the way are beyond float64's range")}
+    return {
+        "least": _shortened(self.lower, 5),
+        "most": _shortened(self.upper, 5, up=True),
+        "seconds": self.seconds,
+        "text": "logits differ by at most "
+                f"{_shortened(self.upper, 2, up=True):.1e} on all inputs in "
+                f"range, somewhere by {_shortened(self.lower, 2):.1e}"}
+
+
+def _shortened(number: float, digits: int, *, up: bool = False
+               ) -> float:
+  """A number of so many digits, rounded down or up."""
+  return float(decimal.Context(digits, decimal.ROUND_CEILING if up else (
+      decimal.ROUND_FLOOR)).create_decimal_from_float(number))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
