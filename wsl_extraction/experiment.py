@@ -179,9 +179,10 @@ class Experiment:
     api.check(self.attack, self.oracle, parts, parts.num_classes, runtime)
 
   def stores(self, responses: pathlib.Path,
-             measured: pathlib.Path) -> Stores:
-    """The files of responses, the transfer set included."""
+             measured: pathlib.Path,
+             published: pathlib.Path | None = None) -> Stores:
+    """The files of responses, the transfer set included; see `Stores`."""
     transfer = self.transfer_set and pathlib.Path(
         self.transfer_set).expanduser()
     return Stores(responses=responses, measured=measured,
-                  transfer_set=transfer or None)
+                  transfer_set=transfer or None, published=published)

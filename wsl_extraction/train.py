@@ -148,33 +148,34 @@ def _follow(experiment: Experiment, run: RunFolder, hosts: Hosts,
   """Trains with process 0, which asks, writes and measures."""
   from wsl_extraction import api
   from wsl_extraction.oracle.oracle import Oracle
+  from wsl_extraction.oracle.published import PublishedResponses
   from wsl_extraction.oracle.replays import Replay
-  from wsl_extraction.oracle.store_file import Mode
   from wsl_extraction.report import recorded_runtime
 
   if not hosts.share():
     return  # the run is finished
-  dataset, parts = cli.load_data(experiment)
+  _, parts = cli.load_data(experiment)
   victim = hosts.share()
-  if not run.responses.is_file():
-    raise InputError(f"there is no {run.responses} on this host, which process "
+  if not run.published.is_dir():
+    raise InputError(f"there is no {run.published} on this host, which process "
                      "0 has made; give a --workdir that all hosts share")
   settings = experiment.oracle
-  with settings.store(run.responses, victim["outputs"], victim["fingerprint"],
-                      dataset.fingerprint, Mode.FOLLOWER,
-                      resolution=victim["resolution"]) as store:
-    oracle = Oracle(
-        Replay(store, parts.space, victim["outputs"], settings.reveal),
-        settings.budget)
-    experiment.attack(
-        oracle, api.knowledge_of(experiment.attack, parts), experiment.seed,
-        recorded_runtime.runtime(run, placement, cli.FLAGS.workers))
+  responses = PublishedResponses(
+      run.published, settings.reveal, victim["outputs"],
+      max(settings.resolution, victim["resolution"]))
+  oracle = Oracle(
+      Replay(responses, parts.space, victim["outputs"], settings.reveal),
+      settings.budget)
+  experiment.attack(
+      oracle, api.knowledge_of(experiment.attack, parts), experiment.seed,
+      recorded_runtime.runtime(run, placement, cli.FLAGS.workers))
 
 
 def _extract(experiment: Experiment, run: RunFolder, config: str,
              start: float, hosts: Hosts,
              placement: Placement) -> dict[str, Any]:
   from wsl_extraction import api
+  from wsl_extraction.oracle import published
   from wsl_extraction.report import (
       metrics_file,
       notices,
@@ -203,7 +204,8 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
           victim, experiment.attack, parts, experiment.oracle,
           seed=experiment.seed, runtime=runtime,
           stores=experiment.stores(
-              run.responses, _measured(run, victim, dataset)),
+              run.responses, _measured(run, victim, dataset),
+              run.published if placement.count > 1 else None),
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
           begin=lambda: hosts.share(victim.facts()), stage=stages.Stages(),
@@ -212,6 +214,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
       if is_new and not run.has_work():
         run.discard()
       raise
+  published.remove(run.published)
   with files.atomic_write(run.surrogate) as path:
     keras_saving.save(copy.surrogate, path)
   run.write_text("operative.gin", gin.operative_config_str())

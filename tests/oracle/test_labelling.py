@@ -11,6 +11,7 @@ import pytest
 from fixtures import labellers
 from fixtures.scripted_engine import ScriptedEngine
 from wsl_extraction.errors import InputError
+from wsl_extraction.oracle import labelling
 from wsl_extraction.oracle.exchanges import AnswersLost
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.outputs import VictimFailed
@@ -168,5 +169,23 @@ def test_few_batches_are_in_flight_however_many_there_are(tmp_path):
   label(ScriptedEngine(2), tmp_path, labellers.pool(4000),
         make=lambda: Counting(str(tmp_path / "s-log")))
   assert sum(held) == 4000
-  # Quick workers get more at once, so that they never wait, up to 16.
-  assert max(most) <= 2 * 16 * 10
+  # Quick workers get more at once, so that they never wait, up to 64.
+  assert max(most) <= 2 * 64 * 10
+
+
+def test_large_rows_are_two_batches_at_a_worker(tmp_path, monkeypatch):
+  held, most = [], []
+
+  class Counting(labellers.Labeller):
+    def answer(self, rows, keys):
+      with sqlite3.connect(tmp_path / "s") as database:
+        kept = database.execute("SELECT COUNT(*) FROM responses").fetchone()[0]
+      held.append(len(rows))
+      most.append(sum(held) - kept)
+      return super().answer(rows, keys)
+
+  # A row of this pool and its answer have 20 bytes.
+  monkeypatch.setattr(labelling, "_MOST_BYTES", 10 * 20 * 2)
+  label(ScriptedEngine(1), tmp_path, labellers.pool(1000),
+        make=lambda: Counting(str(tmp_path / "s-log")))
+  assert sum(held) == 1000 and max(most) <= 2 * 10

@@ -126,20 +126,6 @@ def test_a_patient_process_waits_for_its_turn(tmp_path):
       assert (first.wait(60), len(store)) == (0, 203)
 
 
-def test_a_follower_reads_behind_the_owner(tmp_path):
-  with ResponseStore(tmp_path / "s", Label(), 2) as owner:
-    oracle = oracles.oracle(lambda x: np.eye(2)[x[:, 0].astype(int) % 2], 2, 1,
-                            "label", store=owner)
-    with ResponseStore(tmp_path / "s", Label(), 2,
-                       mode=Mode.FOLLOWER) as follower:
-      for number in (1, 2):
-        x = np.array([[float(number)]])
-        oracle.query(x)
-        assert follower.read(row_keys(x)).top_classes.tolist() == [number % 2]
-      with pytest.raises(InputError, match="readonly"):
-        follower.charge([b"k" * 16])
-
-
 def test_two_owners_without_a_lock_are_noticed_before_they_spend(
     tmp_path, monkeypatch):
   """Some file systems of the network know no locks."""

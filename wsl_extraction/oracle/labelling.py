@@ -26,7 +26,7 @@ from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.runtime.engines.crew import Crew, Outcome, Task
 
-_MOST_DEPTH = 16  # batches at a worker
+_MOST_DEPTH = 64  # batches at a worker
 _MOST_BYTES = 64 << 20  # of batches and answers at a worker
 _AHEAD = 0.5  # seconds of work that a worker has before it
 _FILE_BYTES = 150 << 10  # of an image that is a file still
@@ -59,7 +59,8 @@ class Labelling:
     self._most = self._least if self._least == 1 else _MOST_DEPTH
     # Of the last batches of each worker.
     self._seconds: dict[str, float] = {}
-    self._bytes = 0
+    # The most of a batch, and of a row.
+    self._rows = self._row_bytes = 0
 
   def run(self, rows: np.ndarray | LazyRows, keys: Sequence[bytes],
           chosen: np.ndarray, batch_size: int) -> None:
@@ -129,8 +130,9 @@ class Labelling:
             chosen: np.ndarray) -> Task:
     asked: Any = self._space.checked(rows[chosen])
     asked = asked.fetched() if isinstance(asked, LazyRows) else asked
-    self._bytes = max(self._bytes, len(chosen) * _FILE_BYTES if isinstance(
-        asked, LazyRows) else asked.nbytes)
+    self._row_bytes = max(self._row_bytes, _FILE_BYTES if isinstance(
+        asked, LazyRows) else asked.nbytes // len(chosen))
+    self._rows = max(self._rows, len(chosen))
     return Task("answer", (asked, [keys[row] for row in chosen.tolist()]),
                 f"a batch of {len(chosen)} rows")
 
@@ -154,7 +156,8 @@ class Labelling:
     seconds = self._seconds.get(worker)
     if seconds is None or self._most == self._least:
       return self._least
-    room = _MOST_BYTES // max(self._bytes, 1)
+    each = self._rows * (self._row_bytes + self._store.codec.row_bytes)
+    room = _MOST_BYTES // max(each, 1)
     wanted = int(_AHEAD / max(seconds, 1e-3)) + 1
     return max(self._least, min(wanted, room, self._most))
 

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -42,7 +43,9 @@ class Oracle:
   def __init__(self, responder: Responder,
                budget: Budget | int | None = None,
                store: ResponseStore | None = None,
-               batch_size: int | None = None):
+               batch_size: int | None = None,
+               publish: Callable[[Sequence[bytes], Response], None]
+               | None = None):
     """Puts a responder behind a ledger.
 
     Args:
@@ -53,6 +56,8 @@ class Oracle:
       batch_size: With a store, the most rows that are charged and answered at
         once; the responses are kept before the next are asked about. None for
         all rows of a query.
+      publish: Called with the identities of the rows of each query, and the
+        response.
 
     Raises:
       BudgetExceeded: The store holds more charges than the budget.
@@ -98,7 +103,13 @@ class Oracle:
         # Most often nothing was known before: reading back would cost a fifth.
         return Response.join(written) if every else store.read(keys)
 
-    self._answer = answer
+    def published(unchecked: Any) -> Response:
+      rows, response = space.checked(unchecked), answer(unchecked)
+      if publish is not None:
+        publish(space.keys(rows), response)
+      return response
+
+    self._answer = answer if publish is None else published
 
   def query(self, rows: Any) -> Response:
     """Asks about every row, or about none.

@@ -65,7 +65,7 @@ class Replay(Responder):
   """Gives the responses that another process has written, and asks nobody."""
 
   def __init__(self, store: Any, space: Space, outputs: int, reveal: Reveal):
-    """Reads `store`, a `ResponseStore`."""
+    """Reads `store`, a `ResponseStore` or `PublishedResponses`."""
     self.space, self.outputs = reveal.inputs(space), outputs
     self.reveal = reveal
     self._store = store

@@ -249,8 +249,7 @@ class ResponseStore:
       fault = self._file.database.execute("PRAGMA quick_check(1)").fetchone()[0]
       if fault != "ok":
         raise sqlite3.DatabaseError(fault)
-    if self._file.mode is not Mode.FOLLOWER:
-      store_tables.check_charges(self._file.database, completely=is_small)
+    store_tables.check_charges(self._file.database, completely=is_small)
     if self._file.mode is Mode.OWNER:
       with self._file.transaction():
         store_tables.upgrade(self._file.database, self._header)

@@ -16,7 +16,7 @@ from wsl_extraction.oracle import store_tables
 from wsl_extraction.runtime import folder_lock
 from wsl_extraction.runtime.files import unwritable
 
-_PATIENCE = 60.0  # seconds that a follower waits for the owner's transaction
+_PATIENCE = 60.0  # seconds to wait for a transaction of another process
 
 
 class Mode(enum.Enum):
@@ -24,7 +24,6 @@ class Mode(enum.Enum):
 
   OWNER = "owner"
   READER = "reader"  # of one that has no owner meanwhile
-  FOLLOWER = "follower"  # of one whose owner trains with this process
 
 
 class StoreFile:
@@ -66,8 +65,6 @@ class StoreFile:
       raise
 
   def _acquire(self, patience: float) -> None:
-    if self.mode is Mode.FOLLOWER:
-      return
     end = time.monotonic() + patience
     try:
       if self.mode is Mode.OWNER:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from wsl_extraction.oracle import settings
 from wsl_extraction.oracle.oracle import Oracle
+from wsl_extraction.oracle.published import Publisher
 from wsl_extraction.oracle.replays import TransferSet
 from wsl_extraction.oracle.responders import (
     Answering,
@@ -32,11 +33,14 @@ class Stores:
       it ask once.
     transfer_set: Responses of `label`, which are taken instead of asking the
       victim, and charged to the attack all the same.
+    published: A folder for the responses to the attack, which processes read
+      that train with this one.
   """
 
   responses: pathlib.Path | None = None
   measured: pathlib.Path | None = None
   transfer_set: pathlib.Path | None = None
+  published: pathlib.Path | None = None
 
 
 NO_STORES = Stores()
@@ -66,7 +70,9 @@ def attack_oracle(victim: Answering, options: OracleSettings, stores: Stores,
     store = None
     if stores.responses is not None:
       store = opened(stores.responses, Mode.OWNER)
-    yield Oracle(responder, options.budget, store)
+    publish = None if stores.published is None else (
+        Publisher(stores.published))
+    yield Oracle(responder, options.budget, store, publish=publish)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sqlite3
 from types import TracebackType
 from typing import Any
@@ -26,8 +27,9 @@ class RunFolder:
   for), `operative` (operative.gin, every parameter in force), `metrics`
   (metrics.jsonl), `responses` (responses.sqlite), `checkpoint`
   (checkpoint.npz), `queries` (queries.json), `measured` (measured.sqlite),
-  `surrogate` (surrogate.keras), `result` (result.json) and the folder `events`
-  (TensorBoard). Attacks may add files of their own, such
+  `surrogate` (surrogate.keras), `result` (result.json) and the folders `events`
+  (TensorBoard) and `published` (responses for processes that train with this
+  one, until it ends). Attacks may add files of their own, such
   as those of `attacks.learning`. Nothing is written before `prepare`.
 
       with RunFolder(workdir) as run:
@@ -49,6 +51,7 @@ class RunFolder:
     self.surrogate = self.path / "surrogate.keras"
     self.result = self.path / "result.json"
     self.events = self.path / "events"
+    self.published = self.path / "published"
     self._lock = folder_lock.Lock(self.path / ".lock")
 
   def __enter__(self) -> RunFolder:
@@ -170,6 +173,7 @@ class RunFolder:
     for path in (self.queries, self.responses, self.measured,
                  *self.round_files(), self.config):
       path.unlink(missing_ok=True)
+    shutil.rmtree(self.published, ignore_errors=True)
 
   def round_files(self) -> list[pathlib.Path]:
     """Checkpoints of trainings before the rounds of an attack, round_*."""
@@ -259,7 +263,8 @@ class RunFolder:
 _VERSION_LINE = f"# wsl_extraction {wsl_extraction.__version__}\n"
 # The temporary files of `files.atomic_write`, of those that a run writes.
 _LEFTOVER = re.compile(
-    r"\.(config|operative|metrics|checkpoint|surrogate|result|queries|round_\d+)"
+    r"\.(config|operative|metrics|checkpoint|surrogate|result|queries"
+    r"|round_\d+(_best|_rows)?)"
     r"-[a-z0-9_]{8}\.(gin|jsonl|npz|keras|json)")
 
 
