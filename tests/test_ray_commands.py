@@ -132,6 +132,18 @@ def test_labelling_while_actors_and_then_the_owner_are_killed(lab):
   assert not list(folder.glob("*.lock"))
 
 
+def test_processes_of_one_machine_give_the_same(lab):
+  folder, _ = lab
+  done = commands.run(label(None, "processes.sqlite", "--processes=2"),
+                      folder, environment(folder), cold=True)
+  assert done.status == 0, done.stderr
+  assert "  process 2 " in done.stderr.splitlines()[-1]
+  alone = commands.run(label(None, "one.sqlite"), folder, environment(folder))
+  assert alone.stdout.replace("one.", "processes.") == done.stdout
+  assert responses(folder / "processes.sqlite") == responses(
+      folder / "one.sqlite")
+
+
 def test_a_victim_that_fails_in_its_actor(lab):
   folder, address = lab
   failed = commands.run(
