@@ -69,7 +69,7 @@ def _store(path: pathlib.Path, keys: list[bytes], by_key: bool):
     """Keeps the number of rows beside their responses, and no keys."""
 
     def charge(self, keys, most=None, resends=False):
-      self._spent += len(keys)
+      self._charges.spent += len(keys)
 
     def write(self, keys, response):
       with self._file.transaction():

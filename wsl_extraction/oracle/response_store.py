@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import pathlib
@@ -15,6 +14,7 @@ import numpy as np
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle import store_tables
 from wsl_extraction.oracle.ledger import refuse_excess
+from wsl_extraction.oracle.open_charges import OpenCharges
 from wsl_extraction.oracle.response import Response
 from wsl_extraction.oracle.response_codec import (
     Packed,
@@ -24,7 +24,6 @@ from wsl_extraction.oracle.response_codec import (
 from wsl_extraction.oracle.reveals import Reveal
 from wsl_extraction.oracle.store_file import Mode, StoreFile
 
-_LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
 _CHECKED_BYTES = 256 << 20
 _CACHE_KIB = 64 << 10  # holds the index of 1.3 million keys
 
@@ -38,11 +37,9 @@ class ResponseStore:
   charged and not answered: `charge` books them again only if they were sent to
   a remote victim, whose answer was lost. Each response carries a checksum.
 
-  One process owns a store while it runs, and is its only writer; a second one
-  is refused. Threads share it.
-
-  A store belongs to one oracle and one data set, which `identity` describes;
-  opened under another it is refused.
+  One process owns a store while it runs; a second one is refused. Threads share
+  it. A store belongs to one oracle and one data set, which `identity`
+  describes; opened under another it is refused.
 
   Attributes:
     path: The file.
@@ -73,10 +70,7 @@ class ResponseStore:
     self.path = pathlib.Path(path)
     self.codec = ResponseCodec(reveal, outputs, dtype, resolution)
     self._header = store_tables.header(reveal, outputs, dtype, identity or {})
-    # Rows that are charged and not answered, and how many each charge has.
-    self._open: dict[bytes, int] = {}
-    self._unanswered: collections.Counter[int] = collections.Counter()
-    self._spent = self._resent = 0
+    self._charges = OpenCharges()
     self._file = StoreFile(self.path, mode, patience)
     try:
       with self._file.explained():
@@ -108,16 +102,16 @@ class ResponseStore:
   @property
   def spent(self) -> int:
     """The rows charged so far, those sent again included."""
-    return self._spent
+    return self._charges.spent
 
   @property
   def resent(self) -> int:
     """The rows of these that were charged again, as their answers were lost."""
-    return self._resent
+    return self._charges.resent
 
   def is_charged(self, key: bytes) -> bool:
     """True if a row without a response has been charged."""
-    return key in self._open
+    return key in self._charges
 
   def missing(self, keys: Sequence[bytes]) -> np.ndarray:
     """Positions [m] of the keys without a response, each key's first."""
@@ -125,10 +119,9 @@ class ResponseStore:
     for position, key in enumerate(keys):
       first.setdefault(key, position)
     with self._file.explained():
-      for chunk in _chunks(list(first)):
-        for key, in self._select("key", chunk):
-          if first.pop(key, None) is None:
-            raise sqlite3.DatabaseError("a row is not in its place")
+      for key, in self._select("key", list(first)):
+        if first.pop(key, None) is None:
+          raise sqlite3.DatabaseError("a row is not in its place")
     return np.fromiter(first.values(), np.int64, len(first))
 
   def read(self, keys: Sequence[bytes]) -> Response:
@@ -139,11 +132,10 @@ class ResponseStore:
     """
     with self._file.explained():
       rows: dict[bytes, tuple[bytes, bytes]] = {}
-      for chunk in _chunks(list(dict.fromkeys(keys))):
-        for key, classes, values, check in self._select(
-            "key, classes, vals, crc", chunk):
-          store_tables.check_row(classes, values, check)
-          rows[key] = classes, values
+      for key, classes, values, check in self._select(
+          "key, classes, vals, crc", list(dict.fromkeys(keys))):
+        store_tables.check_row(classes, values, check)
+        rows[key] = classes, values
     absent = sum(key not in rows for key in keys)
     if absent:
       raise InputError(f"{self.path} holds no response to {absent} of "
@@ -152,7 +144,8 @@ class ResponseStore:
 
   def price(self, keys: Sequence[bytes], resends: bool = False) -> int:
     """The rows that `charge` would book."""
-    return len(keys) if resends else sum(key not in self._open for key in keys)
+    return len(keys) if resends else sum(
+        key not in self._charges for key in keys)
 
   @contextlib.contextmanager
   def transaction(self) -> Iterator[None]:
@@ -180,11 +173,11 @@ class ResponseStore:
     """
     if len({len(key) for key in keys}) > 1:
       raise InputError("identities of rows differ in length; give one kind")
-    again = [key for key in keys if key in self._open]
-    charged = [key for key in keys if key not in self._open]
+    again = [key for key in keys if key in self._charges]
+    charged = [key for key in keys if key not in self._charges]
     charged += again if resends else []
     with self._file.transaction():
-      refuse_excess(len(charged), self._spent, most)
+      refuse_excess(len(charged), self.spent, most)
       if not charged:
         return
       resent = len(again) if resends else 0
@@ -192,13 +185,7 @@ class ResponseStore:
           "INSERT INTO charges (rows, keys, open, resent) VALUES (?, ?, 1, ?)",
           (len(charged), b"".join(charged), resent)).lastrowid
     assert batch is not None, "an INSERT has numbered its row"
-    self._spent += len(charged)
-    self._resent += resent
-    for key in charged:
-      if key in self._open:  # its first charge stays open on disk, unasked
-        self._unanswered[self._open[key]] -= 1
-      self._open[key] = batch
-    self._unanswered[batch] += len(charged)
+    self._charges.add(batch, charged, resent)
 
   def write(self, keys: Sequence[bytes], response: Response) -> Response:
     """Keeps the responses to rows that were charged.
@@ -216,19 +203,14 @@ class ResponseStore:
 
   def write_packed(self, keys: Sequence[bytes], packed: Packed) -> None:
     """Keeps responses that a worker has encoded by `codec`; see `write`."""
-    answered = collections.Counter(
-        self._open[key] for key in keys if key in self._open)
-    ended = [(batch,) for batch, count in answered.items()
-             if self._unanswered[batch] == count]
     with self._file.transaction():
       self._file.database.executemany(
           "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?)",
           ((key, *row) for key, row in zip(keys, packed.rows(), strict=True)))
       self._file.database.executemany(
-          "UPDATE charges SET open = 0 WHERE batch = ?", ended)
-    self._unanswered -= answered
-    for key in keys:
-      self._open.pop(key, None)
+          "UPDATE charges SET open = 0 WHERE batch = ?",
+          [(batch,) for batch in self._charges.ended(keys)])
+    self._charges.answer(keys)
 
   def _prepare(self) -> None:
     tables = store_tables.names(self._file.database)
@@ -264,28 +246,16 @@ class ResponseStore:
       store_tables.create(self._file.database, layout, self._header)
 
   def _recall_charges(self) -> None:
-    self._open.clear()
-    self._unanswered.clear()
-    self._spent, self._resent = self._file.database.execute(
+    self._charges = OpenCharges(*self._file.database.execute(
         "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(resent), 0) FROM charges"
-        ).fetchone()
+        ).fetchone())
     begun = self._file.database.execute(
         "SELECT batch, rows, keys FROM charges WHERE open").fetchall()
     for batch, rows, joined in begun:
       size = len(joined) // rows
       keys = [joined[start:start + size]
               for start in range(0, len(joined), size)]
-      for row in self.missing(keys):
-        if keys[row] not in self._open:
-          self._open[keys[row]] = batch
-          self._unanswered[batch] += 1
+      self._charges.recall(batch, [keys[row] for row in self.missing(keys)])
 
-  def _select(self, columns: str, keys: Sequence[bytes]) -> sqlite3.Cursor:
-    marks = ",".join("?" * len(keys))
-    return self._file.database.execute(
-        f"SELECT {columns} FROM responses WHERE key IN ({marks})", keys)
-
-
-def _chunks(keys: list[bytes]) -> Iterator[list[bytes]]:
-  for start in range(0, len(keys), _LOOKUP):
-    yield keys[start:start + _LOOKUP]
+  def _select(self, columns: str, keys: list[bytes]) -> Iterator[Any]:
+    return store_tables.responses(self._file.database, columns, keys)

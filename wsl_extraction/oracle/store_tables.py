@@ -11,12 +11,13 @@ from __future__ import annotations
 import pathlib
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.reveals import Reveal
 
+_LOOKUP = 500  # keys in one SELECT; SQLite allows 999 in all of its builds
 _FORMAT = 2
 # Of format 1, whose charges had no keys.
 _NEW_COLUMNS = ("keys BLOB", "open INTEGER NOT NULL DEFAULT 0",
@@ -118,6 +119,16 @@ def check_charges(database: sqlite3.Connection, completely: bool) -> None:
     for start in range(0, len(joined), size):
       if joined[start:start + size] not in answered:
         raise sqlite3.DatabaseError("the response to a charged row is missing")
+
+
+def responses(database: sqlite3.Connection, columns: str,
+              keys: list[bytes]) -> Iterator[Any]:
+  """The columns of those responses to `keys` that there are."""
+  for start in range(0, len(keys), _LOOKUP):
+    some = keys[start:start + _LOOKUP]
+    marks = ",".join("?" * len(some))
+    yield from database.execute(
+        f"SELECT {columns} FROM responses WHERE key IN ({marks})", some)
 
 
 def upgrade(database: sqlite3.Connection, facts: Header) -> None:
