@@ -6,9 +6,10 @@ with these weights differ from them by its own rounding, which is not bounded
 here.
 
 What is trusted, and nothing else: `ReluNetwork.exact`, which evaluates in whole
-numbers of any size; `bounds`, `matching` and the error of `enumeration`, whose
-rounding errors are bounded in their docstrings; and the bookkeeping of `tree`.
-The linear and mixed-integer programs of HiGHS propose inputs, which are then
+numbers of any size; `bounds`, `backward`, `matching`, `twins` and the error of
+`enumeration`, which bound the rounding of all they compute; the rows of a
+`program` and the bound that it makes of multipliers; and the bookkeeping of
+`branch_and_bound`. The linear programs of HiGHS propose inputs, which are then
 evaluated exactly, and multipliers, of which any give a bound. Numbers beyond
 float64, which overflow somewhere on the way, leave a bound infinite.
 
@@ -115,8 +116,10 @@ def decide(f: ReluNetwork, g: ReluNetwork, domain: Domain,
     f: A network.
     g: Another of the same input and output sizes.
     domain: A box, or the corners of the unit cube.
-    tolerance: 0 or more.
-    time_limit: Seconds; kept to within the slowest single step.
+    tolerance: 0 or more. What is finer than float64 tells the outputs apart,
+      2^-46 of the largest, is mostly left undecided.
+    time_limit: Seconds; kept to within the slowest single step, for networks of
+      a million weights an exact evaluation of half a second.
     seed: Of the samples with which the search for a difference begins.
     report: Called with the best lower and upper bound, about once a second.
 
@@ -156,7 +159,8 @@ def largest_difference(f: ReluNetwork, g: ReluNetwork, domain: Domain,
     g: Another of the same input and output sizes.
     domain: A box, or the corners of the unit cube.
     time_limit: Seconds; kept to within the slowest single step.
-    gap: Stops when the bounds are this close, relative to the upper one.
+    gap: Stops when the bounds are this close, relative to the upper one, or
+      closer than float64 tells the outputs apart.
     enough: An upper bound that needs no improvement: 1e-9, say, for copies up
       to rounding.
     seed: Of the samples with which the search begins.
