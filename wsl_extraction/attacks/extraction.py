@@ -11,6 +11,7 @@ import keras
 from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.step_sum import StepSum
 
 
 class Status(enum.Enum):
@@ -50,7 +51,7 @@ class Extraction:
 
   surrogate: keras.Model
   status: Status
-  weights: DecisionTree | LinearWeights | ReluNetwork | None = None
+  weights: DecisionTree | LinearWeights | ReluNetwork | StepSum | None = None
   figures: tuple[Figure, ...] = ()
   missing: str = ""
 

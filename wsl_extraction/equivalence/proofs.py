@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsl_extraction.equivalence import certify, linear, trees
+from wsl_extraction.equivalence import certify, linear, steps, trees
 from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.regions import Domain
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.step_sum import StepSum
 
 
 class Proof(Protocol):
@@ -51,6 +52,8 @@ def if_known(victim: Any, copy: Any, low: np.ndarray, high: np.ndarray,
     return linear.certify(victim, copy, low, high, scores=scores)
   if isinstance(victim, DecisionTree) and isinstance(copy, DecisionTree):
     return trees.compare(victim, copy, domain, low, high, scores=scores)
+  if isinstance(victim, StepSum) and isinstance(copy, StepSum):
+    return steps.compare(victim, copy, domain, centred=centred)
   if isinstance(victim, ReluNetwork) and isinstance(copy, ReluNetwork):
     return certify.if_known(victim, copy, len(low), value_range,
                             centred=centred, report=report)

@@ -19,7 +19,6 @@ from wsl_extraction.errors import InputError
 from wsl_extraction.networks.decision_tree import LEAF, DecisionTree
 from wsl_extraction.networks.regions import Domain, Region
 
-
 _SINGLE = 1e-6  # outputs that differ by less were kept in single precision
 
 

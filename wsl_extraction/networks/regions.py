@@ -155,7 +155,7 @@ class Regions:
     numbers = (self.low <= rows) & (rows <= self.high)
     code = domain.codes(rows[:, 0])
     among = np.moveaxis(self.members[:, np.arange(domain.features), code], 0, 1)
-    return np.where(listed[:, None], among, numbers).all(axis=2)
+    return np.asarray(np.where(listed[:, None], among, numbers).all(axis=2))
 
   def within(self, region: Region) -> Regions:
     """The intersections with a region; some may be empty."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from wsl_extraction.errors import InputError
+from wsl_extraction.networks import step_sum
 from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.step_sum import StepSum
 from wsl_extraction.victims import tree
 
 
 def weights_of(model: Any
-               ) -> DecisionTree | LinearWeights | ReluNetwork | None:
+               ) -> DecisionTree | LinearWeights | ReluNetwork | StepSum | None:
   """The weights of a fitted classifier, as functions of the rows that it gets.
 
   Scalers in front of it, in a pipeline, are folded into the weights, which
@@ -35,6 +38,8 @@ def weights_of(model: Any
     if tree.is_tree(steps[-1]):
       # Scalers in front of comparisons would have to be undone exactly.
       return None if affine else DecisionTree.of_sklearn(steps[-1])
+    if not affine and (stumps := _stumps(steps[-1])) is not None:
+      return stumps
     weights = _linear(steps[-1]) or _perceptron(steps[-1])
   except InputError:  # weights that are not finite
     return None
@@ -109,6 +114,30 @@ def _perceptron(model: Any) -> ReluNetwork | None:
   elif model.out_activation_ == "logistic":  # of several labels at once
     return None
   return ReluNetwork((hidden, outer), (bias, constant))
+
+
+def _stumps(model: Any) -> StepSum | None:
+  """The steps of a forest or of boosted trees that are all stumps."""
+  from sklearn import ensemble
+
+  if type(model) in (ensemble.RandomForestClassifier,
+                     ensemble.ExtraTreesClassifier):
+    trees = [(DecisionTree.of_sklearn(one), None) for one in model.estimators_]
+    return step_sum.of_stumps(trees, 1 / len(trees), np.zeros(
+        len(model.classes_)), "scores")
+  if type(model) is not ensemble.GradientBoostingClassifier:
+    return None
+  shift = 1 if model.estimators_.shape[1] == 1 else 0
+  trees = [(DecisionTree.of_sklearn(one), place + shift)
+           for row in model.estimators_ for place, one in enumerate(row)]
+  stumps = step_sum.of_stumps(
+      trees, model.learning_rate, np.zeros(len(model.classes_)), "logits")
+  if stumps is None:
+    return None
+  row = np.zeros((1, model.n_features_in_))
+  start = np.zeros(len(model.classes_))
+  start[shift:] = model.decision_function(row)[0] - stumps(row)[0, shift:]
+  return dataclasses.replace(stumps, constant=stumps.constant + start)
 
 
 def _behind(weights: Any, scale: np.ndarray, shift: np.ndarray) -> Any:

@@ -15,6 +15,7 @@ from wsl_extraction.data.split import Parts
 from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
+from wsl_extraction.networks.step_sum import StepSum
 from wsl_extraction.oracle.exchanges import Link
 from wsl_extraction.oracle.responders import victim_resolution
 from wsl_extraction.oracle.response import Quantity
@@ -55,7 +56,7 @@ class Victim:
   licence: str = ""
   remote: bool = False
   link: Link | None = None
-  weights: DecisionTree | LinearWeights | ReluNetwork | None = None
+  weights: DecisionTree | LinearWeights | ReluNetwork | StepSum | None = None
   decimals: int | None = None
   named: int | None = None
   value_range: tuple[float, float] | None = None

@@ -39,9 +39,9 @@ class PathFinding(Attack):
   regions cover all rows without overlap, every row that was asked lies in its
   own, and fresh rows do. Scores serve as names as well, but may repeat: of a
   classifier whose leaves are certain they always do. Where they are seen to,
-  or may, the run is INCOMPLETE, its copy right on `agreement` of fresh rows. Where rows with
-  absent features are answered by inner nodes (the reveal `Partial`), the tree
-  is followed from the root down, which needs fewer rows.
+  or may, the run is INCOMPLETE, its copy right on `agreement` of fresh rows.
+  Where rows with absent features are answered by inner nodes (the reveal
+  `Partial`), the tree is followed from the root down, which needs fewer rows.
 
   Attributes:
     grouped: Whether several features are moved at once, known thresholds are
