@@ -22,6 +22,7 @@ from wsl_extraction import cli
 from wsl_extraction.errors import InputError
 
 if TYPE_CHECKING:
+  from wsl_extraction.data.examples import Examples
   from wsl_extraction.data.split import Parts
   from wsl_extraction.experiment import Experiment
   from wsl_extraction.oracle.responders import Live
@@ -150,10 +151,21 @@ def victim_worker(config: str, parts: Parts, is_remote: bool,
   """
   if not is_remote:
     return functools.partial(VictimWorker, experiment, parts)
-  few = np.arange(min(len(parts.test), _TEST_ROWS))
   parts = dataclasses.replace(
-      parts, pool=parts.pool.take(np.arange(0)), test=parts.test.take(few))
+      parts, pool=_first(parts.pool, 0), test=_first(parts.test, _TEST_ROWS),
+      private=parts.private if len(parts.private) else _first(parts.private, 0))
   return functools.partial(_elsewhere, config, parts, Surroundings.of_this())
+
+
+def _first(examples: Examples, count: int) -> Examples:
+  """The first few examples, without a way to the files of others."""
+  from wsl_extraction.data.examples import Examples
+  from wsl_extraction.oracle.rows import LazyRows
+
+  some = examples.take(np.arange(min(len(examples), count)))
+  rows = some.rows
+  return Examples(rows.fetched() if isinstance(rows, LazyRows) else rows,
+                  some.labels)
 
 
 def _elsewhere(config: str, parts: Parts,

@@ -90,6 +90,8 @@ def _main(engine: Engine, path: pathlib.Path) -> None:
     raise InputError("the pool is empty; raise Split.pool")
   make = cli_workers.victim_worker(
       config, parts, engine.is_remote, experiment)
+  if engine.is_remote and sys.stderr is not None and sys.stderr.isatty():
+    cli.say(f"loading the victim in another {engine.noun} ...")
   crew = Crew(engine, make, cli_workers.FactsAgree(), cli.say)
   with cli.without_traces(path), crew:
     facts = crew.ask("facts")

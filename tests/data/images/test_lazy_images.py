@@ -377,3 +377,22 @@ def test_index_tells_in_which_order(records):
   assert known.labels.tolist() == [0, 1, 2] * 4
   assert known.sizes.tolist() == [[60, 80]] * 12
   assert not known.turned.any()
+
+
+@pytest.mark.parametrize("is_anonymous", [False, True])
+def test_images_for_another_host_have_their_files_with_them(
+    folder, is_anonymous):
+  images = read_images(folder)
+  images = images.anonymous() if is_anonymous else images
+  some = part_of(images, np.array([5, 0, 7]))
+  copied = pickle.dumps(some.fetched())
+  expected, keys = np.asarray(some), some.keys
+  for path in folder.rglob("*.JPEG"):
+    path.unlink()
+  fetched = pickle.loads(copied)
+  np.testing.assert_array_equal(np.asarray(fetched), expected)
+  assert fetched.keys == keys
+  # No way to other images, nor to classes.
+  assert (len(fetched.source), fetched.labels) == (3, None)
+  assert "example 7 of the pool" in fetched.source.name(2) or (
+      not is_anonymous)
