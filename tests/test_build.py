@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "gin": "gin_config",
     "google": "protobuf",
     "sklearn": "scikit_learn",
+    "yaml": "pyyaml",
 }
 # Imported only where the user installed them.
 OPTIONAL = frozenset({
