@@ -124,23 +124,27 @@ class Row:
   canonical: bool | None = False
 
 
+IN_EARNEST = {
+    "network": learning_attacks.linear_network, "augment": None, "steps": 150,
+    "batch_size": 30,
+    "optimizer": functools.partial(keras.optimizers.Adam, 0.05)}
+
+
 def thorough(objective, agreement=0.75, **settings):
   """Training in earnest, of a network that can learn the victim."""
-  attack = learning(objective, {
-      "network": learning_attacks.linear_network, "augment": None, "steps": 150,
-      "batch_size": 30, "optimizer": functools.partial(
-          keras.optimizers.Adam, 0.05)}, **settings)
+  attack = learning(objective, IN_EARNEST, **settings)
   return Row(attack=attack, victim=MANY_IMAGES, budget=200, agreement=agreement)
 
 
 def linear_copy(kind, victim=None, agreement=0.75, **settings):
   """Training in earnest of an attack that has its own objective."""
-  row = thorough(Distillation(), agreement=agreement)
-  return dataclasses.replace(
-      row, victim=victim or row.victim,
-      attack=kind(recipe=row.attack.recipe, **settings))
+  return Row(
+      attack=kind(recipe=learning(Distillation(), IN_EARNEST).recipe,
+                  **settings),
+      victim=victim or MANY_IMAGES, budget=200, agreement=agreement)
 
 
+BANDIT = Bandit(("certainty", "diversity"))
 FEW_STEPS = learning(Distillation()).recipe
 # A pool of another data set than the victim's, in four folders.
 FOLDERS = dataclasses.replace(IMAGES, knowledge=lambda attack: Knowledge(
@@ -172,18 +176,17 @@ ATTACKS = {
     "copycat": Row(
         attack=Copycat(recipe=FEW_STEPS, balance=True),
         thorough=linear_copy(Copycat, agreement=0.6, balance=True)),
-    "knockoff": Row(attack=Knockoff(recipe=FEW_STEPS)),
-    "adaptive knockoff": Row(
-        attack=Knockoff(recipe=FEW_STEPS, bandit=Bandit(), rounds=3),
+    "knockoff": Row(
+        attack=Knockoff(recipe=FEW_STEPS, bandit=BANDIT, rounds=3),
         victim=FOLDERS, needs=LabelScore(),
-        thorough=linear_copy(
-            Knockoff, FOLDERS, bandit=Bandit(("certainty", "diversity")),
-            rounds=10)),
+        thorough=linear_copy(Knockoff, FOLDERS, bandit=BANDIT, rounds=10)),
     "active thief": Row(
-        attack=learning(Distillation(), strategy=DeepFoolKCenter(), rounds=3,
-                        validation=0.2)),
+        attack=learning(Distillation(), strategy=DeepFoolKCenter(), rounds=2,
+                        validation=0.2),
+        thorough=thorough(Distillation(), strategy=DeepFoolKCenter(), rounds=2,
+                          validation=0.2, agreement=0.6)),
     "jacobian augmentation": Row(
-        attack=JacobianAugmentation(recipe=FEW_STEPS, seeds=3, rho=3),
+        attack=JacobianAugmentation(recipe=FEW_STEPS, seeds=12, rho=1),
         thorough=linear_copy(JacobianAugmentation, agreement=0.6, seeds=100,
                              rho=1)),
     "functional": Row(

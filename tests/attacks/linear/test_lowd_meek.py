@@ -182,7 +182,7 @@ MODELS = {
     "zeros": st.sampled_from([0.0, 0.3, 1.0]), "bounded": st.booleans()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(**MODELS)
 def test_random_models_are_recovered_or_said_to_be_incomplete(**model):
   recovers(**model)
