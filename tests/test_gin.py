@@ -43,6 +43,15 @@ def test_functional_extraction_is_exact(tmp_path):
   assert 0 <= proof.lower <= proof.upper < bound
 
 
+def test_extraction_through_an_api_of_pixels_is_exact(tmp_path):
+  cli.configure(["gin/functional_pixels.gin"], [])
+  _, _, copy = extracted(tmp_path)
+  assert copy.status == "DONE"
+  assert "rounds inputs to 8 bits" in copy.extraction.figure("inputs")
+  assert copy.extraction.figure("queries_per_bound") < 20
+  assert copy.fidelity == 1
+
+
 def test_configurations_do_not_depend_on_what_was_read_before():
   """Else a table would refuse its own runs, which are read alone."""
   before = {}

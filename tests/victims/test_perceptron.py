@@ -55,6 +55,25 @@ def test_its_weights_are_the_function_that_it_answers(tmp_path, dataset):
       victim.weights(rows), answers(victim, parts.test), atol=1e-10)
 
 
+def test_a_perceptron_behind_an_api_of_pixels(tmp_path, dataset):
+  """It clips and rounds; on whole pixels it is the same function."""
+  parts = Split(private=300, pool=20, test=200)(dataset)
+  runtime = Runtime(cache=tmp_path)
+  plain = Perceptron(hidden=8).load(parts, runtime)
+  api = Perceptron(hidden=8, input_levels=255).load(parts, runtime)
+  assert plain.fingerprint != api.fingerprint
+  assert len(list((tmp_path / "victims").glob("*.npz"))) == 1
+  rows = np.asarray(parts.test.rows).astype(np.float64)
+  noisy = rows + np.random.default_rng(0).uniform(-0.4, 0.4, rows.shape)
+  for asked, seen in ((rows, rows), (noisy, rows), (
+      rows - 300, 0 * rows), (rows * 0 + 999, 0 * rows + 255)):
+    np.testing.assert_allclose(
+        api.quantities[Quantity.LOGITS](asked),
+        plain.quantities[Quantity.LOGITS](seen), atol=1e-9)
+  with pytest.raises(InputError, match="Perceptron.input_levels"):
+    Perceptron(input_levels=0)
+
+
 def test_a_perceptron_agrees_with_scikit_learn(tmp_path, dataset):
   from sklearn.neural_network import MLPClassifier
   parts = Split(private=300, pool=20, test=200)(dataset)

@@ -37,6 +37,9 @@ class Perceptron(VictimSource):
     alpha: The L2 penalty of the training.
     max_iter: Its epochs, at most.
     dtype: In which it computes: float64 or float32.
+    input_levels: Rounds inputs to so many steps of their range before it sees
+      them, and clips them to it: 255 is what an API of 8-bit images does. None
+      takes any numbers.
     seed: Of the training, or of the weights.
   """
 
@@ -45,12 +48,15 @@ class Perceptron(VictimSource):
   alpha: float = 1e-4
   max_iter: int = 200
   dtype: str = "float64"
+  input_levels: int | None = None
   seed: int = 0
 
   def __post_init__(self):
     for name in ("hidden", "max_iter"):
       object.__setattr__(self, name, checks.whole(
           f"Perceptron.{name}", getattr(self, name), 1))
+    object.__setattr__(self, "input_levels", checks.whole(
+        "Perceptron.input_levels", self.input_levels, 1, optional=True))
     checks.flag("Perceptron.trained", self.trained)
     checks.number("Perceptron.alpha", self.alpha, 0)
     checks.seed("Perceptron.seed", self.seed)
@@ -69,11 +75,14 @@ class Perceptron(VictimSource):
         self.trained) else self._random(parts.space.features, parts.num_classes)
     weights = [array.astype(self.dtype) for array in weights]
     low, high = parts.space.value_range
+    levels = self.input_levels
 
     def predict(rows: np.ndarray) -> np.ndarray:
       hidden, hidden_bias, outer, outer_bias = weights
       x = rows.reshape(len(rows), -1).astype(self.dtype)
       x = (x - low) / np.dtype(self.dtype).type(high - low)
+      if levels:
+        x = np.round(np.clip(x, 0, 1) * levels) / x.dtype.type(levels)
       return np.maximum(x @ hidden + hidden_bias, 0) @ outer + outer_bias
 
     first, bias, outer, outer_bias = (
@@ -81,7 +90,8 @@ class Perceptron(VictimSource):
     first = first / (high - low)
     return Victim(
         parts.space, parts.num_classes, quantities_of("logits", predict),
-        digest("perceptron", *range_facts(parts.space), *weights),
+        digest("perceptron", *range_facts(parts.space), *weights,
+               *([levels] if levels else [])),
         is_random=not self.trained,
         weights=ReluNetwork((first, outer),
                             (bias - low * first.sum(axis=0), outer_bias)))
@@ -96,7 +106,9 @@ class Perceptron(VictimSource):
     if not len(parts.private):
       raise InputError("a victim cannot be trained on a private part of 0 "
                        "examples; raise Split.private")
-    key = digest(json.dumps(dataclasses.asdict(self) | {"dtype": ""}),
+    learnt = dataclasses.asdict(self) | {"dtype": ""}
+    learnt.pop("input_levels")  # it is trained on what it is given
+    key = digest(json.dumps(learnt),
                  num_classes, *parts.private.keys, parts.private.labels)
     path = runtime.cache / "victims" / f"{key}.npz"
     weights = _kept(path)

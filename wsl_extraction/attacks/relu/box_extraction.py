@@ -14,6 +14,7 @@ from wsl_extraction.networks.two_layer import TwoLayerNetwork
 from wsl_extraction.oracle.ledger import BudgetExceeded
 
 _TOLERANCE = 1e-9
+_TURNED = 1e-12  # of the largest output: what leaving out the linear part costs
 
 
 class BoxExtraction:
@@ -103,12 +104,16 @@ class BoxExtraction:
     if not solved.integral:
       return
     points, outputs = self.answers.kept()
+    size = float(np.abs(outputs).max(initial=0)) or 1.0
 
     def off(network: TwoLayerNetwork) -> float:
       return float(np.quantile(
           np.abs(outputs - network(points)).max(axis=1), 0.99))
-    if off(solved.network) <= 3 * off(self.search.network):
-      self.search.network = solved.network
+    before, self.search.network = self.search.network, solved.network
+    self.search.fit_all()
+    allowed = max(3 * off(before), _TURNED * size)
+    if off(self.search.network) > allowed:
+      self.search.network = before
 
 
 def box_answers(answers: LogitQueries) -> None:

@@ -213,7 +213,8 @@ class BoxSearch:
     off = np.abs(outputs - network(points)).max(axis=1)
     fit = off <= max(10 * _LOOSE * size, 1e3 * self._noise())
     fitted = refine(network, points[fit], outputs[fit],
-                    np.full(int(fit.sum()), self._noise()), True, rounds=rounds)
+                    np.full(int(fit.sum()), self._noise()),
+                    bool(np.abs(network.linear).max()), rounds=rounds)
     after = np.abs(outputs[fit] - fitted(points[fit])).max(axis=1)
     if np.quantile(after, 0.9) <= np.quantile(off[fit], 0.9):
       self.network = fitted

@@ -17,6 +17,7 @@ ROWS = 3  # at each kink
 _GROUP = 8  # units that one row serves
 _TRIES = 12  # starts, of which the point nearest to the data is taken
 _FARTHEST = 1e6
+_ENDS = 200  # points of a box, of which two lie on both sides of a kink
 # Of a unit's distance: how far the second and the third row lie from the kink.
 _ASIDE = -9.0, -3.0
 
@@ -68,9 +69,27 @@ def _meet(network: TwoLayerNetwork, group: np.ndarray, region: Region,
   if fit.any():
     return [starts[fit][[int(np.argmin(far[fit]))]]]
   if len(group) == 1:
-    return []
+    return [] if region.box is None else _crossed(
+        normals[0], float(offsets[0] - aside[0]), region, examples, rng)
   return [one for unit in group for one in _meet(
       network, np.array([unit]), region, examples, row, rng)]
+
+
+def _crossed(normal: np.ndarray, offset: float, region: Region,
+             examples: np.ndarray, rng: np.random.Generator
+             ) -> list[np.ndarray]:
+  """A point of one hyperplane between two points of the box, if it has any."""
+  ends = np.concatenate([
+      region.sample(_ENDS, rng), examples, region.points(np.where(
+          np.array([normal, -normal]) > 0, *region.box[::-1]))
+  ]) if region.box is not None else examples
+  before = ends @ normal + offset
+  on, off = np.flatnonzero(before > 0), np.flatnonzero(before < 0)
+  if not len(on) or not len(off):
+    return []
+  one, other = rng.choice(on), rng.choice(off)
+  share = before[one] / (before[one] - before[other])
+  return [(ends[one] + share * (ends[other] - ends[one]))[None]]
 
 
 def is_curved(answers: LogitQueries, network: TwoLayerNetwork,
