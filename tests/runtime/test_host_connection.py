@@ -66,6 +66,23 @@ def test_jax_finds_the_processes_of_a_cluster_s_job(cluster):
   assert ends == [(0, "0 2 0\n", ""), (0, "1 2 0\n", "")]
 
 
+@pytest.mark.slow
+def test_a_wait_may_take_longer_than_jax_allows():
+  """XLA's own limit on CPUs is 1800 s; a given one is heeded."""
+  limit = "--xla_cpu_collective_timeout_seconds"
+  waits = "if not hosts.index: time.sleep(4)\nhosts.wait()"
+  address = f"localhost:{host_commands.free_port()}"
+  ends = host_commands.finish(*[
+      start(index, waits, address, XLA_FLAGS=f"{limit}=1")
+      for index in range(2)])
+  assert "Timed out waiting 1000ms" in ends[1][2]
+  shows = "print(os.environ['XLA_FLAGS'])"
+  address = f"localhost:{host_commands.free_port()}"
+  ends = host_commands.finish(*[
+      start(index, shows, address, XLA_FLAGS="") for index in range(2)])
+  assert [end[:2] for end in ends] == [(0, f"{limit}={7 * 24 * 3600}\n")] * 2
+
+
 def test_outside_of_a_cluster_the_flags_are_asked_for():
   ((_, _, errors),) = host_commands.finish(start(0, "pass", "detected"))
   assert errors.startswith(

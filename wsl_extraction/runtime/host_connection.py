@@ -6,6 +6,7 @@ encrypted, and who reaches the port of process 0 is believed.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from wsl_extraction.errors import InputError
@@ -17,6 +18,9 @@ from wsl_extraction.runtime.hosts import (
     in_thread,
     leave_at_exit,
 )
+
+_LIMIT = "--xla_cpu_collective_timeout_seconds"
+_WEEK = 7 * 24 * 3600
 
 
 def connect(address: str | None, count: int | None, index: int | None,
@@ -80,6 +84,10 @@ def _start(address: str | None, count: int | None, index: int | None,
   import jax
   from jax.experimental import multihost_utils
 
+  # On CPUs an exchange breaks off after half an hour: others may wait for days
+  # while process 0 asks the oracle. XLA reads this with its first computation.
+  if _LIMIT not in (xla := os.environ.get("XLA_FLAGS", "")):
+    os.environ["XLA_FLAGS"] = f"{xla} {_LIMIT}={_WEEK}".strip()
   # It would keep SIGTERM from ending a process.
   jax.config.update("jax_enable_preemption_service", False)
 
