@@ -45,7 +45,7 @@ test-benchmarks: .venv/installed  ## run each benchmark at its smallest size
 
 bench: .venv/installed  ## time it, into docs/speed (idle machine, minutes)
 	for name in student_fit labelling label_store tensorflow_cpu \
-	  rotation_step mixmatch_step k_center; \
+	  rotation_step mixmatch_step k_center ray_label; \
 	  do $(BIN) benchmarks/$$name.py --write || exit 1; done
 
 lint: .venv/installed  ## check the style; types too where pyright is installed

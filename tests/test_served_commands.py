@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import numpy as np
+import pytest
 
 from fixtures import commands
 from fixtures.services import POOL, scores, serving
@@ -94,3 +95,19 @@ def test_the_same_command_goes_on_after_an_error_and_after_kill_9(tmp_path):
   assert probes <= 25
   assert not any("s3cr3t" in text for one in (failed, done)
                  for text in (one.stdout, one.stderr))
+
+
+@pytest.mark.slow
+def test_several_processes_do_not_ask_a_service(tmp_path):
+  commands.write_modules(tmp_path)
+  rows = np.concatenate([POOL, POOL[:10] + 100])
+  np.savez(tmp_path / "rows.npz", x=rows, y=scores(rows).argmax(axis=1))
+  environ = commands.environment(tmp_path, WSL_TEST_TOKEN="s3cr3t")
+  with serving() as (service, address):
+    (tmp_path / "served.gin").write_text(GIN.format(url=address))
+    refused = commands.run([*COMMAND, "--processes=2"], tmp_path, environ)
+  assert (refused.status, refused.stderr.count("\n")) == (2, 1)
+  assert refused.stderr.startswith(
+      "error: a served victim computes elsewhere already, and its requests ")
+  assert service.rows == 0
+  assert set(refused.after) == set(refused.before)
