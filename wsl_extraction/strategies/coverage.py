@@ -56,6 +56,8 @@ class KCenter(Strategy):
 
   Attributes:
     block: Numbers in an intermediate array, at most about.
+    space: Where distances are measured: "features", or "probabilities", as
+      ActiveThief does.
 
   References:
     Gonzalez 1985, "Clustering to Minimize the Maximum Intercluster Distance".
@@ -66,12 +68,16 @@ class KCenter(Strategy):
   """
 
   block: int = 1 << 18
+  space: str = "features"
 
   def __post_init__(self):
     object.__setattr__(
         self, "block", checks.whole("KCenter.block", self.block, 1))
+    checks.one_of("KCenter.space", self.space, ("features", "probabilities"))
 
   def choose(self, probabilities, features, n, rng, asked):
+    if self.space == "probabilities":
+      features = probabilities
     order = unasked(len(probabilities), asked, rng)
     rank = np.zeros(len(probabilities), np.int64)
     rank[order] = np.arange(len(order))

@@ -19,9 +19,12 @@ class Strategy(abc.ABC):
 
   Attributes:
     needs_surrogate: Whether it chooses at random where there is none.
+    reads: The features that it is called with: "features", or "perturbations",
+      the length [m, 1] of the shortest one that changes the surrogate's class.
   """
 
   needs_surrogate: ClassVar[bool] = True
+  reads: ClassVar[str] = "features"
 
   @final
   def __call__(self, probabilities: np.ndarray, features: np.ndarray, n: int,
@@ -31,7 +34,8 @@ class Strategy(abc.ABC):
 
     Args:
       probabilities: [m, c], the surrogate's; uniform before there is one.
-      features: [m, f], its penultimate layer's outputs; f = 0 before.
+      features: [m, f], its penultimate layer's outputs, or what `reads` names;
+        f = 0 before.
       n: How many to choose, at most what is left.
       rng: The source of randomness, which breaks all ties.
       asked: int [a], different positions in 0..m-1 that were asked about

@@ -6,7 +6,8 @@ In rounds, a surrogate of the responses so far helps to choose the next ones.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from wsl_extraction import checks
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Goal, Model, Queries
 from wsl_extraction.attacks.extraction import Extraction, Figure, Status
+from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.attacks.learning.session import Session, streams
 from wsl_extraction.errors import InputError
@@ -50,6 +52,10 @@ class Learning(Attack):
       many as the last training has. The optimizer's schedule and the
       objective's ramp are those of the last training, cut off here.
     query_batch_size: Rows sent to the oracle at once.
+    validation: A share of the budget, 0 <= v < 1, for rows that are asked about
+      at random in the first round, are not learnt from, and choose the weights
+      of each training: the best by macro-F1, of those at its checkpoints
+      (`Recipe.checkpoint_every`). 0 takes the last weights.
 
   References:
     Jagielski et al. 2020, section 4; 4.2 for unlabelled data.
@@ -68,23 +74,29 @@ class Learning(Attack):
   rounds: int = 1
   round_steps: int | None = None
   query_batch_size: int = 256
+  validation: float = 0.0
 
   def __post_init__(self):
+    own = type(self).__name__  # as gin files have it
     for name in ("rounds", "round_steps", "query_batch_size"):
       object.__setattr__(self, name, checks.whole(
-          f"Learning.{name}", getattr(self, name), 1,
+          f"{own}.{name}", getattr(self, name), 1,
           optional=name == "round_steps"))
+    checks.number(f"{own}.validation", self.validation, 0, below=1)
     for name, kind, example in (
         ("recipe", Recipe, "a recipe, such as @recipe.Recipe()"),
         ("strategy", Strategy, "a strategy, such as @random.Random()"),
         ("objective", Objective,
          "an objective, such as @distillation.Distillation()")):
-      checks.instance(f"Learning.{name}", getattr(self, name), kind, example)
+      checks.instance(f"{own}.{name}", getattr(self, name), kind, example)
+    if self.validation and not self.uses_oracle:
+      raise InputError(f"{own}.validation is {self.validation}, and the "
+                       "objective asks the oracle nothing; leave it 0")
     if self.strategy.needs_surrogate and self.rounds == 1:
       raise InputError(
-          f"Learning.strategy {type(self.strategy).__name__} chooses by a "
+          f"{own}.strategy {type(self.strategy).__name__} chooses by a "
           "surrogate, of which there is none in the first round; give "
-          "Learning.rounds 2 or more, or @random.Random()")
+          f"{own}.rounds 2 or more, or @random.Random()")
 
   @property
   def name(self) -> str:
@@ -109,6 +121,11 @@ class Learning(Attack):
     """True if the objective reads responses."""
     return "targets" in self.objective.entries
 
+  @property
+  def chooser(self) -> Any:
+    """What chooses the examples."""
+    return self.strategy
+
   def check(self, oracle, knowledge):
     pool = knowledge.required_pool
     budget = oracle.ledger.budget.rows
@@ -117,8 +134,18 @@ class Learning(Attack):
                        f"to {len(pool)}, the size of the pool")
     count = _count(oracle, len(pool))
     if self.rounds > count:
-      raise InputError(f"Learning.rounds is {self.rounds}, more than the "
-                       f"{count} queries; give fewer rounds or more queries")
+      raise InputError(f"{type(self).__name__}.rounds is {self.rounds}, more "
+                       f"than the {count} queries; give fewer rounds or more "
+                       "queries")
+    if self.validation and not 0 < self._held_back(count) < count:
+      raise InputError(
+          f"{type(self).__name__}.validation is {self.validation}, which of "
+          f"{count} queries leaves {self._held_back(count)} to choose by and "
+          "the others to learn from; give both at least one, or 0")
+    if self.rounds > count - self._held_back(count):
+      raise InputError(f"{type(self).__name__}.rounds is {self.rounds}, more "
+                       f"than the {count - self._held_back(count)} queries to "
+                       "learn from; give fewer rounds or more queries")
     self.recipe.check(oracle.space)
     self.objective.check_space(oracle.space)
     if self.recipe.crop is not None and isinstance(pool.rows, np.ndarray):
@@ -153,19 +180,23 @@ class Learning(Attack):
     entropy = sequence.entropy
     choosing, seeds = streams(entropy)
     pool = len(knowledge.required_pool)
-    sizes = query_log.sizes(_count(oracle, pool), self.rounds)
+    count = _count(oracle, pool)
+    held_back = self._held_back(count)
+    sizes = query_log.sizes(count - held_back, self.rounds)
+    sizes[0] += held_back
     session = Session(
         objective=self.objective, recipe=self.recipe, strategy=self.strategy,
         rounds=self.rounds, round_steps=self.round_steps,
         query_batch_size=self.query_batch_size, oracle=oracle,
-        knowledge=knowledge, runtime=runtime, sizes=sizes, entropy=entropy)
+        knowledge=knowledge, runtime=runtime, sizes=sizes, entropy=entropy,
+        held_back=held_back, resample=self.resampling(knowledge))
     # First: what cannot be built costs no query.
     student = session.student(seeds)
     if self.rounds > 1:
       penultimate(student.network)
     for number, size in enumerate(sizes):
       if number == len(session.log.chosen):
-        session.choose(number, size, np.random.default_rng(
+        self.choose(session, number, size, np.random.default_rng(
             [choosing, number] if number else choosing))
       session.ask(number)
     session.train(student, self.rounds, seeds)
@@ -177,9 +208,28 @@ class Learning(Attack):
                       figures=(
         Figure("labeled", len(session.answered())),
         Figure("pool", pool),
-        Figure("strategy", type(self.strategy).__name__),
+        Figure("strategy", type(self.chooser).__name__),
         Figure("rounds", self.rounds),
-        Figure("parameters", student.network.count_params())))
+        Figure("parameters", student.network.count_params()),
+        *self.more_figures(session)))
+
+  def choose(self, session: Session, number: int, size: int,
+             rng: np.random.Generator) -> None:
+    """Chooses the examples of a round and writes the choice down."""
+    session.choose(number, size, rng)
+
+  def resampling(self, knowledge: Knowledge) -> Callable[..., Any] | None:
+    """What `Session.resample` is."""
+    del knowledge
+
+  def more_figures(self, session: Session) -> tuple[Figure, ...]:
+    """Figures beside those that all have."""
+    del session
+    return ()
+
+  def _held_back(self, count: int) -> int:
+    """Of so many queries, those that choose the weights."""
+    return int(self.validation * count)
 
 
 def _count(oracle: Oracle, pool: int) -> int:

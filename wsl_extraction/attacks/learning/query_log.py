@@ -32,6 +32,8 @@ class QueryLog:
   Attributes:
     chosen: One array of positions in the pool a round.
     sizes: The number of examples of each round.
+    losses: Of a bandit, for each round before the last one chosen, what the
+      surrogate of that round lost on its examples.
   """
 
   def __init__(self, folder: pathlib.Path | None, pool: int,
@@ -49,6 +51,7 @@ class QueryLog:
     self._path = folder / NAME if folder else None
     self._pool, self.sizes = pool, list(sizes)
     self.chosen: list[np.ndarray] = []
+    self.losses: list[list[float]] = []
     if self._path and self._path.exists():
       self.chosen = self._read(self._path)
 
@@ -60,7 +63,9 @@ class QueryLog:
     """
     self.chosen.append(np.asarray(chosen))
     if self._path:
-      _write(self._path, {"rounds": [one.tolist() for one in self.chosen]})
+      held: dict[str, Any] = {"rounds": [one.tolist() for one in self.chosen]}
+      _write(self._path, held | ({"losses": self.losses} if self.losses
+                                 else {}))
 
   def read(self) -> None:
     """Reads what another process has chosen meanwhile.
@@ -86,6 +91,7 @@ class QueryLog:
                        for position in every)
                and len(set(every)) == len(every))
       chosen = [np.array(one, np.int64) for one in held] if whole else []
+      self.losses = [[float(loss) for loss in one] for one in _losses(path)]
     except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
       raise self._damaged(error) from error
     if not whole:
@@ -112,6 +118,10 @@ def add_names(folder: pathlib.Path,
   rounds = _rounds(path)
   chosen = np.array([one for held in rounds for one in held], np.int64)
   _write(path, {"rounds": rounds, "names": names(chosen)})
+
+
+def _losses(path: pathlib.Path) -> list[list[float]]:
+  return json.loads(path.read_text(encoding="utf-8")).get("losses", [])
 
 
 def _rounds(path: pathlib.Path) -> list[list[int]]:

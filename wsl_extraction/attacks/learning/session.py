@@ -7,14 +7,11 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from wsl_extraction.attacks.knowledge import Knowledge
-from wsl_extraction.attacks.learning import query_log
+from wsl_extraction.attacks.learning import query_log, surrogate_views
 from wsl_extraction.errors import InputError
-from wsl_extraction.networks.graph import ends, penultimate
 from wsl_extraction.objectives.objective import Objective
 from wsl_extraction.oracle.exchanges import AnswersLost
 from wsl_extraction.oracle.oracle import Oracle
@@ -22,12 +19,13 @@ from wsl_extraction.oracle.response import Response
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.strategies.strategy import Strategy
 from wsl_extraction.training import batches
+from wsl_extraction.training.best_weights import BestWeights
 from wsl_extraction.training.recipe import Recipe, Seeds
 from wsl_extraction.training.student import Student
 
 # Response values to keep in memory; as targets a value takes five bytes.
 _MOST_VALUES = 50_000_000
-_LOOKED_AT = 1024  # rows of the pool that a surrogate sees at once
+_RESAMPLING = 11  # keeps its stream apart
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -45,6 +43,14 @@ class Session:
     responses: Those of the rounds so far, unless they are too large to keep.
     unanswered: Positions in the pool that a remote victim has not answered in
       its budget.
+    held_back: How many examples of the first round choose the weights of each
+      training, and are not learnt from.
+    classes: The oracle's first choices for the examples answered, in the order
+      of `answered`.
+    resample: Called with these and a generator, gives positions among them, the
+      examples to learn from; None learns from each once.
+    outputs_at: By round, the probabilities [n, c] of its examples by the
+      surrogate of that round; kept for bandits.
   """
 
   objective: Objective
@@ -61,6 +67,11 @@ class Session:
   log: query_log.QueryLog = dataclasses.field(init=False)
   responses: list[Response] = dataclasses.field(default_factory=list)
   unanswered: set[int] = dataclasses.field(default_factory=set)
+  held_back: int = 0
+  classes: list[np.ndarray] = dataclasses.field(default_factory=list)
+  resample: Callable[[np.ndarray, np.ndarray, np.random.Generator],
+                     np.ndarray] | None = None
+  outputs_at: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     entries = self.objective.entries
@@ -82,11 +93,14 @@ class Session:
         self.runtime, self.pool)
 
   def choose(self, number: int, size: int, rng: np.random.Generator) -> None:
-    """Chooses the examples of a round, in the main process for all."""
+    """Chooses the examples of a round by the strategy."""
     outputs = self.surrogate_outputs(number)
+    self.note(lambda: self.strategy(*outputs, size, rng, self.log.all()))
+
+  def note(self, choice: Callable[[], np.ndarray]) -> None:
+    """Writes a choice down that the main process makes for all."""
     if self.placement.is_main:
-      self.log.add(
-          self.strategy(*outputs, size, rng, self.log.all()))
+      self.log.add(choice())
     self.placement.wait()
     if not self.placement.is_main:
       self.log.read()
@@ -106,8 +120,10 @@ class Session:
         # What was answered is paid for, and better than nothing.
         self.unanswered.update(np.delete(some, error.answered).tolist())
         response = error.response
-      if response is not None and not self.requeries_store:
-        self.responses.append(response)
+      if response is not None:
+        self.classes.append(response.top_classes)
+        if not self.requeries_store:
+          self.responses.append(response)
     if len(self.unanswered) == len(self.log.all()):
       raise InputError("no row was answered: lost answers took the budget of "
                        f"{self.oracle.ledger.budget}; raise the budget")
@@ -132,15 +148,7 @@ class Session:
     student = self.student(seeds)
     self.train(student, number, seeds)
     network = self.placement.on_one_device(student.network)
-    inputs, logits = ends(network)
-    both = keras.Model(inputs, [penultimate(network), logits])
-    parts = [both.predict(np.asarray(self.pool[start:start + _LOOKED_AT]),
-                          batch_size=256, verbose=0)
-             for start in range(0, len(self.pool), _LOOKED_AT)]
-    features, logits = map(np.concatenate, zip(*parts, strict=True))
-    probabilities = ops.convert_to_numpy(
-        ops.softmax(np.asarray(logits, np.float32)))
-    return probabilities, np.asarray(features, np.float32)
+    return surrogate_views.look(network, self.pool, self.strategy.reads)
 
   def train(self, student: Student, number: int, seeds: Seeds) -> None:
     """Trains on all responses so far, before a round or after the last."""
@@ -150,14 +158,45 @@ class Session:
     unasked = np.ones(len(self.pool), bool)
     unasked[chosen] = False
     reads_unlabeled = "unlabeled" in self.objective.entries
+    learnt, keeper = self._learnt(chosen), None
+    runtime = self.runtime
+    if self._held_back(chosen).any():
+      keeper = self._keeper(student, chosen, number)
+      runtime = dataclasses.replace(
+          runtime, training_callbacks=lambda *size: [
+              *self.runtime.training_callbacks(*size), keeper])
     self.recipe.fit(
-        student, self._entries(chosen),
+        student, self._entries(chosen, learnt),
         "surrogate" if is_last else f"round {number + 1}/{self.rounds}",
-        seeds, self.runtime,
+        seeds, runtime,
         steps=None if is_last else self.round_steps,
         unlabeled=self.pool[unasked] if reads_unlabeled else None,
         checkpoint=self._checkpoint(number),
-        complete=self._completion(chosen))
+        complete=self._completion(chosen[learnt]))
+    if keeper is not None:
+      keeper.restore()
+
+  def _held_back(self, chosen: np.ndarray) -> np.ndarray:
+    """bool [n]: the answered examples that choose the weights."""
+    first = self.log.chosen[0][:self.held_back]
+    return np.isin(chosen, first)
+
+  def _keeper(self, student: Student, chosen: np.ndarray,
+              number: int) -> BestWeights:
+    held = self._held_back(chosen)
+    path = self.runtime.folder and (
+        self.runtime.folder / f"round_{number + 1}_best.npz")
+    return BestWeights(student, self.pool[chosen[held]],
+                       np.concatenate(self.classes)[held], path)
+
+  def _learnt(self, chosen: np.ndarray) -> np.ndarray:
+    """Places in `chosen` of the examples to learn from, some repeatedly."""
+    places = np.flatnonzero(~self._held_back(chosen))
+    if not self.uses_oracle or self.resample is None:
+      return places
+    rng = np.random.default_rng([_RESAMPLING, len(chosen)])
+    return places[self.resample(
+        chosen[places], np.concatenate(self.classes)[places], rng)]
 
   def _completion(
       self, chosen: np.ndarray) -> Callable[[dict[str, Any]], Any] | None:
@@ -183,13 +222,15 @@ class Session:
     for old in range(1, number if self.placement.is_main else 1):
       if path := self._checkpoint(old):
         path.unlink(missing_ok=True)
+        path.with_stem(f"{path.stem}_best").unlink(missing_ok=True)
 
-  def _entries(self, chosen: np.ndarray) -> dict[str, Any]:
-    entries = {"labeled": self.pool[chosen]}
+  def _entries(self, chosen: np.ndarray, learnt: np.ndarray) -> dict[str, Any]:
+    entries = {"labeled": self.pool[chosen[learnt]]}
     if self.labels is not None:
-      entries["labels"] = self.labels[chosen]
+      entries["labels"] = self.labels[chosen[learnt]]
     if self.responses:
-      entries |= batches.response_entries(Response.join(self.responses))
+      entries |= batches.response_entries(
+          Response.join(self.responses).take(learnt))
     return entries
 
 
