@@ -231,7 +231,7 @@ def _predictor(model: Any, space: Space,
         model.classes_)
 
   if hasattr(model, "predict_proba"):
-    predict, others = tree.answers(model, model.predict_proba)
+    predict, others = tree.answers(model, model.predict_proba, space)
     return "probabilities", flat(predict), {
         name: flat(answer) for name, answer in others.items()}
   if hasattr(model, "decision_function"):

@@ -12,6 +12,7 @@ from wsl_extraction import checks
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks.decision_tree import DecisionTree
 from wsl_extraction.oracle.response import Quantity
+from wsl_extraction.oracle.spaces import Space
 from wsl_extraction.victims.victim import Victim, VictimSource, digest
 
 Answer = Callable[[np.ndarray], Any]
@@ -51,7 +52,7 @@ class RegressionTree(VictimSource):
       with any_size():
         return np.asarray(model.predict(rows))[:, None]
 
-    values, others = answers(model, predict)
+    values, others = answers(model, predict, parts.space)
     return Victim(
         parts.space, 1, {Quantity.LOGITS: values, **others},
         digest("regression tree", tree.feature, tree.threshold, tree.left,
@@ -75,18 +76,18 @@ def is_tree(model: Any) -> bool:
       and hasattr(model, "tree_"))
 
 
-def answers(model: Any, predict: Answer
+def answers(model: Any, predict: Answer, space: Space
             ) -> tuple[Answer, Mapping[Quantity, Answer]]:
   """The outputs of a tree, and the names of its leaves.
 
   Args:
     model: A fitted tree, or a pipeline that ends in one.
     predict: Its outputs [n, c] of rows [n, d].
+    space: The rows; if values may be missing there, NaN is one.
 
   Returns:
-    `predict`, which takes rows with absent features as well, of a tree that was
-    fitted without missing values; and what else the tree gives. Nothing else if
-    the model is no tree.
+    `predict`, which else takes rows with absent features as well; and what else
+    the tree gives. Nothing else if the model is no tree.
   """
   if not is_tree(model):
     steps = getattr(model, "steps", [])
@@ -98,8 +99,7 @@ def answers(model: Any, predict: Answer
   tree = DecisionTree.of_sklearn(model)
 
   def outputs(rows: np.ndarray) -> np.ndarray:
-    absent = np.isnan(rows).any(axis=1)
-    if not absent.any() or tree.missing_left.any():
+    if getattr(space, "missing", False) or not np.isnan(rows).any():
       return predict(rows)
     return tree.values[tree.stops(rows)]
 

@@ -11,7 +11,7 @@ from wsl_extraction.attacks.tree.leaf_queries import Identity, LeafQueries
 from wsl_extraction.attacks.tree.region_search import RegionSearch
 from wsl_extraction.networks.regions import Region, Regions
 
-_CORRECTIONS = 64  # regions that are explored again at once
+_CORRECTIONS = 24  # regions that are explored again at once
 _PINPOINTS = 8  # leaves of a single number, beyond which nothing is a tree
 
 
@@ -95,7 +95,8 @@ class Exploration:
     For identities of several leaves: regions may be wrong, and rows outside of
     all regions of their identity are explored feature by feature.
     """
-    assembly, most = self.assembled(), len(self.regions) + _CORRECTIONS
+    assembly = self.assembled()
+    most = len(self.regions) + _CORRECTIONS // (3 if self.queries.named else 1)
     while strays := self._strays(assembly):
       start = len(self.regions)
       for row, one in strays:
