@@ -54,8 +54,8 @@ def open_mpi(index):
           "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
 
 
-@pytest.mark.parametrize("cluster", [
-    slurm, pytest.param(open_mpi, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [slurm, open_mpi])
 def test_jax_finds_the_processes_of_a_cluster_s_job(cluster):
   """They meet by the variables alone; the port is jax's own otherwise."""
   port = str(host_commands.free_port())
