@@ -16,6 +16,7 @@ from wsl_extraction.oracle.exchanges import AnswersLost
 from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.outputs import VictimFailed
 from wsl_extraction.oracle.rows import row_keys
+from wsl_extraction.runtime.engines.engine import WorkerLost
 from wsl_extraction.runtime.engines.in_process import InProcess
 
 ROWS = labellers.pool(103)
@@ -125,6 +126,25 @@ def test_a_victim_that_fails_ends_it_and_other_answers_stay(tmp_path):
     # It stays charged, and nothing that was not sent is.
     assert kept.spent == answered + 10
   assert answered == sum(batches(tmp_path).values()) >= 30
+  label(ScriptedEngine(), tmp_path)
+  check_answers(tmp_path)
+  assert charges(tmp_path) == (103, 0)
+
+
+def test_a_batch_that_ends_every_worker_ends_it_and_others_stay(tmp_path):
+  class Deadly(labellers.Labeller):
+    def answer(self, rows, keys):
+      if rows[0, 0] == 30:
+        raise WorkerLost("it fell")
+      return super().answer(rows, keys)
+
+  with pytest.raises(InputError, match=(
+      r"^4 workers ended one after the other on a batch of 10 rows \(it fell")):
+    label(ScriptedEngine(2, depth=1), tmp_path,
+          make=lambda: Deadly(str(tmp_path / "s-log")))
+  with labellers.store(tmp_path / "s") as kept:
+    answered, spent = len(kept), kept.spent
+  assert (answered, spent) == (sum(batches(tmp_path).values()), answered + 10)
   label(ScriptedEngine(), tmp_path)
   check_answers(tmp_path)
   assert charges(tmp_path) == (103, 0)

@@ -270,6 +270,7 @@ class Crew:
     tasks = list(member.tasks.values())
     tasks[0].tries += 1  # the others were waiting
     if tasks[0].tries >= _TRIES:
+      self._members.pop(member.number).worker.close()
       raise InputError(
           f"{_TRIES} workers ended one after the other on {tasks[0].label} "
           f"({error}); see that each has the memory that the work takes, then "

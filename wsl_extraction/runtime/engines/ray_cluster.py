@@ -220,7 +220,7 @@ def _connect(ray: Any, address: str | None) -> None:
 def _check_address(address: str) -> None:
   """Raises InputError where nothing listens, for which Ray waits minutes."""
   host, _, port = address.rpartition(":")
-  if not host or not port.isdigit() or "/" in host:
+  if not (host and port.isdigit() and 0 < int(port) < 1 << 16) or "/" in host:
     raise InputError(f"--ray_address={address} is no address; give auto, or "
                      "host:port, such as 10.0.0.1:6379")
   probe = http.client.HTTPConnection(
