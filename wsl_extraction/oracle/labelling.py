@@ -24,7 +24,8 @@ from wsl_extraction.oracle.ledger import BudgetExceeded, Ledger
 from wsl_extraction.oracle.response_store import ResponseStore
 from wsl_extraction.oracle.rows import LazyRows
 from wsl_extraction.oracle.spaces import Space
-from wsl_extraction.runtime.engines.crew import Crew, Outcome, Task
+from wsl_extraction.runtime.engines.crew import Crew
+from wsl_extraction.runtime.engines.tasks import Outcome, Task
 
 _MOST_DEPTH = 64  # batches at a worker
 _MOST_BYTES = 64 << 20  # of batches and answers at a worker

@@ -13,8 +13,9 @@ from fixtures.scripted_engine import ScriptedEngine
 from wsl_extraction.errors import InputError
 from wsl_extraction.oracle.outputs import VictimFailed
 from wsl_extraction.oracle.rows import row_keys
-from wsl_extraction.runtime.engines.crew import Crew, Task
+from wsl_extraction.runtime.engines.crew import Crew
 from wsl_extraction.runtime.engines.processes import Processes
+from wsl_extraction.runtime.engines.tasks import Task
 
 
 class Echo:

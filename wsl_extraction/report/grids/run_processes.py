@@ -18,8 +18,9 @@ from wsl_extraction.report.grids import grid_results
 from wsl_extraction.report.grids.grid_runs import Run
 from wsl_extraction.report.run_folder import RunFolder
 from wsl_extraction.runtime import files
-from wsl_extraction.runtime.engines.crew import Crew, Outcome, Task
+from wsl_extraction.runtime.engines.crew import Crew
 from wsl_extraction.runtime.engines.engine import Engine
+from wsl_extraction.runtime.engines.tasks import Outcome, Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,71 +15,10 @@ from wsl_extraction.runtime.engines.engine import (
     Worker,
     WorkerLost,
 )
+from wsl_extraction.runtime.engines.tasks import Member, Outcome, Task
 
 _TRIES = 4  # workers that may end one after the other on one task
 _STARTS = 3  # and before one of them is ready
-
-
-@dataclasses.dataclass(eq=False)
-class Task:
-  """A call of a method of a worker's object.
-
-  Attributes:
-    method: Its name.
-    arguments: Of the call.
-    label: What it is, for messages: "256 rows".
-    tries: The workers that have ended on it.
-  """
-
-  method: str
-  arguments: tuple[Any, ...]
-  label: str = "a task"
-  tries: int = 0
-
-
-@dataclasses.dataclass(eq=False)
-class Outcome:
-  """The end of a task.
-
-  Attributes:
-    task: It.
-    worker: The name of the worker.
-    value: The result of the call, or the error that it raised.
-    seconds: From when the worker was free for it.
-  """
-
-  task: Task
-  worker: str
-  value: Any
-  seconds: float
-
-
-class _Member:
-  """A worker, and the tasks that it has."""
-
-  def __init__(self, number: int, worker: Worker):
-    self.number, self.worker = number, worker
-    self.is_ready = False
-    self.tasks: dict[concurrent.futures.Future, Task] = {}
-    # When each was sent, and ended.
-    self._sent: dict[concurrent.futures.Future, float] = {}
-    self._ended: dict[concurrent.futures.Future, float] = {}
-    self._last = 0.0
-
-  def send(self, task: Task) -> None:
-    """Has the worker do a task after those that it has."""
-    sent = time.monotonic()
-    future = self.worker.call(task.method, *task.arguments)
-    self._sent[future], self.tasks[future] = sent, task
-    future.add_done_callback(
-        lambda one: self._ended.update({one: time.monotonic()}))
-
-  def end(self, future: concurrent.futures.Future) -> float:
-    """Forgets a task that has ended; gives the seconds that it took."""
-    del self.tasks[future]
-    began = max(self._sent.pop(future), self._last)
-    self._last = self._ended.pop(future, time.monotonic())
-    return self._last - began
 
 
 class Crew:
@@ -112,7 +50,7 @@ class Crew:
     """
     self._engine, self._make = engine, make
     self._accept, self._notice = accept, notice
-    self._members: dict[int, _Member] = {}
+    self._members: dict[int, Member] = {}
     self._failed_starts = self.replaced = 0
     self.lost: collections.deque[Task] = collections.deque()
     self._alone_since = time.monotonic()
@@ -196,15 +134,15 @@ class Crew:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def _most(self, member: _Member,
+  def _most(self, member: Member,
             depth: Callable[[str], int] | None) -> int:
     return self._engine.depth if depth is None else depth(member.worker.name)
 
-  def _ready(self) -> list[_Member]:
+  def _ready(self) -> list[Member]:
     return [one for one in self._members.values() if one.is_ready]
 
   def _start(self, number: int) -> None:
-    self._members[number] = _Member(
+    self._members[number] = Member(
         number, self._engine.start(self._make, number))
 
   def _step(self, timeout: float | None = None) -> list[Outcome]:
@@ -227,7 +165,7 @@ class Crew:
       raise InputError(self._engine.shortage())
     return outcomes
 
-  def _begun(self, member: _Member) -> None:
+  def _begun(self, member: Member) -> None:
     worker = member.worker
     try:
       worker.result(worker.ready)
@@ -248,7 +186,7 @@ class Crew:
       raise _prefixed(worker.name, error) from error
     member.is_ready, self._failed_starts = True, 0
 
-  def _ended(self, member: _Member, done: set[concurrent.futures.Future]
+  def _ended(self, member: Member, done: set[concurrent.futures.Future]
              ) -> list[Outcome]:
     outcomes, lost = [], None
     for future in [one for one in member.tasks if one in done]:
@@ -266,7 +204,7 @@ class Crew:
       self._lose(member, lost)
     return outcomes
 
-  def _lose(self, member: _Member, error: WorkerLost) -> None:
+  def _lose(self, member: Member, error: WorkerLost) -> None:
     tasks = list(member.tasks.values())
     tasks[0].tries += 1  # the others were waiting
     if tasks[0].tries >= _TRIES:
@@ -281,7 +219,7 @@ class Crew:
     self.replaced += 1
     self._replace(member)
 
-  def _replace(self, member: _Member) -> None:
+  def _replace(self, member: Member) -> None:
     member.worker.close()
     self._start(member.number)
 
