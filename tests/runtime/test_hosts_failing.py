@@ -42,7 +42,7 @@ def test_more_hosts_than_rows(folder):
 def test_a_folder_that_the_hosts_do_not_share(folder):
   first, other = hosts.finish(*hosts.start_hosts(
       folder, "apart", others=("--workdir=elsewhere",)))
-  reason = ("there is no elsewhere/responses.sqlite on this host, which "
+  reason = ("there is no elsewhere/published on this host, which "
             "process 0 has made; give a --workdir that all hosts share\n")
   assert other == (2, "", f"error: {reason}")
   # Process 0 may have begun to show its progress.
