@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "objectives": {"networks", "oracle"},
     "training": {*_STUDENTS},
     "equivalence": {"networks"},
-    "evaluation": {"oracle", "data", "equivalence"},
+    "evaluation": {"oracle", "data", "equivalence", "runtime"},
     "victims": {"training", *_STUDENTS},
     "attacks": _ATTACKS - {"attacks"},
     "report": {"evaluation", "runtime"},

@@ -26,6 +26,7 @@ from wsl_extraction.data.split import Parts
 from wsl_extraction.equivalence import proofs
 from wsl_extraction.errors import InputError, VictimWarning
 from wsl_extraction.evaluation import by_goal
+from wsl_extraction.evaluation.adversarial import Measures
 from wsl_extraction.evaluation.by_goal import Evaluation
 from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.ledger import Budget, Ledger
@@ -119,6 +120,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
             value_range: Any = None, defences: Any = (),
             decimals: int | None = None, dtype: str | None = None,
             witnesses: np.ndarray | None = None,
+            measures: Measures | None = None,
             runtime: Runtime | None = None) -> Copy:
   """Extracts a model through an oracle that charges for every row.
 
@@ -146,6 +148,8 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     decimals: Rounds what is revealed.
     dtype: Casts it to "float16", "float32" or "float64".
     witnesses: One row of each class, for attacks that need them.
+    measures: What to measure beside the test rows, on uniform and adversarial
+      inputs; it asks the victim about more rows.
     runtime: Devices, folders and callbacks; None takes the defaults.
 
   Raises:
@@ -163,6 +167,9 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
     runtime = Runtime(compile_options=devices.compile_options(),
                       adapt=devices.adapt)
   checks.instance("runtime", runtime, Runtime, "a Runtime")
+  if measures is not None:
+    checks.instance("measures", measures, Measures, "Measures(...), or None")
+    measures.check(parts.space)
   source, asked = victims.source_of(
       victim, victims.probe_rows(parts), outputs)
   if test is not None and parts.test.labels is not None:
@@ -174,7 +181,7 @@ def extract(victim: Any, pool: Any = None, *, reveal: Any = "scores",
   loaded = source.load(parts, runtime)
   check(attack, options, parts, loaded.outputs, runtime)
   return perform(loaded, attack, parts, options, seed=seed, runtime=runtime,
-                 witnesses=witnesses, asked=asked)
+                 witnesses=witnesses, asked=asked, measures=measures)
 
 
 def check(attack: Attack, options: OracleSettings, parts: Parts,
@@ -212,7 +219,8 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
             stores: Stores = NO_STORES, fingerprint: str | None = None,
             witnesses: np.ndarray | None = None,
             provenance: Mapping[str, Any] | None = None,
-            asked: int = 0, begin: Callable[[], None] = lambda: None,
+            asked: int = 0, measures: Measures | None = None,
+            begin: Callable[[], None] = lambda: None,
             stage: Callable[[str, str], None] = lambda name, words: None,
             warn: Callable[[str], None] = _warn) -> Copy:
   """Checks the victim, runs the attack, and measures the surrogate.
@@ -229,6 +237,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
     witnesses: One row of each class, for attacks that need them.
     provenance: Goes into the result.
     asked: The rows that the victim's owner has asked about so far.
+    measures: What to measure beside the test rows.
     begin: Called when the attack is about to ask.
     stage: Called with what a proof is doing.
     warn: Called with each doubt about the victim, before the attack asks.
@@ -249,7 +258,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
   if len(parts.test):
     with examiner_oracle(victim, stores, fingerprint) as examiner:
       evaluation = by_goal.evaluate(
-          extraction.surrogate, examiner, parts.test)
+          extraction.surrogate, examiner, parts.test, measures)
     proof = proofs.if_known(
         victim.weights, extraction.weights, *parts.feature_ranges,
         parts.space.value_range, domain=domain_of(parts.space),

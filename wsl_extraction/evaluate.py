@@ -69,14 +69,17 @@ def main() -> None:
   exported = _export(surrogate, parts.test.rows)
   victim = cli.load_victim(experiment, parts)
   examiner = Oracle(settings.richest(victim).live(victim, is_owner=True))
-  evaluation = by_goal.evaluate(surrogate, examiner, parts.test)
+  evaluation = by_goal.evaluate(surrogate, examiner, parts.test,
+                                experiment.measures)
   result = {"surrogate_file": path, **devices.describe(),
             "dataset": {"name": dataset.name,
                         "fingerprint": dataset.fingerprint,
                         "test": len(parts.test)},
             "victim": victim.fingerprint, **_attacked(path),
             "measured": evaluation.measured, "oracle": evaluation.oracle,
-            "surrogate": evaluation.surrogate, **exported}
+            "surrogate": evaluation.surrogate,
+            **({"more": evaluation.more} if evaluation.more else {}),
+            **exported}
   text = json_text.json_text(result, indent=2) + "\n"
   if flags.FLAGS.output:
     with files.atomic_write(flags.FLAGS.output) as temporary:

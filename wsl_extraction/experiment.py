@@ -16,6 +16,7 @@ from wsl_extraction.data.examples import Dataset
 from wsl_extraction.data.off_domain import OffDomain
 from wsl_extraction.data.split import Parts, Split
 from wsl_extraction.errors import InputError
+from wsl_extraction.evaluation.adversarial import Measures
 from wsl_extraction.oracle import reveal_names
 from wsl_extraction.oracle.ledger import Budget
 from wsl_extraction.oracle.reveals import Reveal
@@ -62,6 +63,9 @@ class Experiment:
       small ones (docs/speed/label_encoding.md).
     precision: In what numbers networks compute: float32, mixed_bfloat16, or
       auto for the one that suits the device; see `devices.set_precision`.
+    measures: What is measured of the copy beside the test set, such as
+      `@adversarial.Measures()` for uniform and adversarial inputs, which ask
+      the victim about more rows; None measures nothing else.
     seed: Of the attack.
   """
 
@@ -82,6 +86,7 @@ class Experiment:
   transfer_set: str | None = None
   response_dtype: str = "float32"
   precision: str = "auto"
+  measures: Measures | None = None
   seed: int = 0
 
   def __post_init__(self):
@@ -98,6 +103,9 @@ class Experiment:
     if self.pool_dataset is not None:
       object.__setattr__(
           self, "pool_dataset", off_domain.of(self.pool_dataset))
+    if self.measures is not None:
+      checks.instance("Experiment.measures", self.measures, Measures,
+                      "measures, such as @adversarial.Measures(), or None")
     checks.text("Experiment.transfer_set", self.transfer_set,
                 "the path of a file", optional=True)
     for name in ("bounded", "streamed"):
@@ -175,6 +183,8 @@ class Experiment:
                        "Split.pool")
     if not len(parts.test):
       raise InputError("there is nothing to test on; raise Split.test")
+    if self.measures is not None:
+      self.measures.check(parts.space)
     assert parts.num_classes is not None, "a data set has names of classes"
     api.check(self.attack, self.oracle, parts, parts.num_classes, runtime)
 

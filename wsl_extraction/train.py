@@ -208,6 +208,7 @@ def _extract(experiment: Experiment, run: RunFolder, config: str,
               run.published if placement.count > 1 else None),
           fingerprint=dataset.fingerprint,
           provenance=_provenance(dataset, parts),
+          measures=experiment.measures,
           begin=lambda: hosts.share(victim.facts()), stage=stages.Stages(),
           warn=notices.warn)
     except BaseException:

@@ -16,6 +16,7 @@ from wsl_extraction.data.examples import Examples
 from wsl_extraction.equivalence.proofs import Proof
 from wsl_extraction.errors import InputError
 from wsl_extraction.evaluation import metrics
+from wsl_extraction.evaluation.adversarial import Measures
 from wsl_extraction.evaluation.metrics import Estimate
 from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.response import Response
@@ -39,6 +40,9 @@ class Evaluation:
     measured: The rows of which the victim's answers were needed.
     asked: The rows of these that it was asked about now; others had been
       answered before.
+    constant_class: The class that the surrogate gives to every test row, where
+      the oracle does not; else None.
+    more: Figures on other inputs; see `adversarial.Measures`.
   """
 
   oracle: Mapping[str, Estimate]
@@ -47,15 +51,18 @@ class Evaluation:
   measured: int = 0
   asked: int = 0
   constant_class: int | None = None
+  more: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
-def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
+def evaluate(surrogate: Any, examiner: Oracle, test: Examples,
+             measures: Measures | None = None) -> Evaluation:
   """Scores oracle and surrogate on examples that neither was trained on.
 
   Args:
     surrogate: A Keras model that maps rows to scores in any increasing unit.
     examiner: Reveals all that the victim gives.
     test: The examples; without labels only fidelity is measured.
+    measures: What else to measure, which asks the victim about more rows.
 
   Raises:
     InputError: The surrogate answers with NaN or infinity.
@@ -85,9 +92,12 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples) -> Evaluation:
   for k in tops:
     figures[f"fidelity_top{k}"] = metrics.fidelity(
         scores, responses.top_classes, k)
+  asked = examiner.ledger.rows - before
+  more = {} if measures is None else measures(surrogate, examiner, test)
+  made_up = examiner.ledger.rows - before - asked
   return Evaluation(
-      oracle, figures, measured=len(test), asked=examiner.ledger.rows - before,
-      constant_class=_constant_class(scores, responses.top_classes))
+      oracle, figures, measured=len(test) + made_up, asked=asked + made_up,
+      constant_class=_constant_class(scores, responses.top_classes), more=more)
 
 
 def _constant_class(scores: np.ndarray, by_oracle: np.ndarray) -> int | None:

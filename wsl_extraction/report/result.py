@@ -65,6 +65,8 @@ def fields(*, attack: str, goal: str, status: str, missing: str,
   if evaluation is not None:
     result |= {"oracle": evaluation.oracle, "surrogate": evaluation.surrogate,
                "constant_class": evaluation.constant_class}
+    if evaluation.more:
+      result["more"] = evaluation.more
     proof = evaluation.certificate
     if proof is not None:
       result["proof"] = dict(proof.fields())

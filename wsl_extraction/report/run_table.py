@@ -15,6 +15,7 @@ _COLUMNS = (
     ("fidelity", "top-5", "fidelity_top5"),
 )
 _MODELS = ("oracle", "surrogate")
+_METHODS = {"fgsm": "FGSM", "pgd": "PGD", "random": "random signs"}
 _LEGEND = (
     "In %, with 95% intervals below. Accuracy: agreement with the data set's "
     "labels; fidelity: agreement with the oracle's label.")
@@ -34,6 +35,7 @@ def result_table(result: Mapping[str, Any]) -> str:
     oracle and surrogate.
   """
   facts = _scored(result) if "surrogate_file" in result else _run(result)
+  facts += _more(result.get("more") or {})
   margin = max(11, 2 + max(len(name) for name, _ in facts))
   lines = []
   for name, text in facts:
@@ -123,6 +125,27 @@ def _proved(proof: Mapping[str, Any] | None) -> list[tuple[str, str]]:
       f"logits differ by at most {proof['most']:.1e} on all inputs in range, "
       f"somewhere by {proof['least']:.1e}")
   return [("proved", text)]
+
+
+def _more(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """Figures on other inputs than the test set's, a line for each kind."""
+  lines = []
+  if "fidelity_uniform" in figures:
+    lines.append(("uniform", "copy and oracle agree on "
+                  f"{_with_interval(figures['fidelity_uniform'])}"))
+  sizes = dict.fromkeys(name.split("_")[-1] for name in figures
+                        if name.startswith("transfer_"))
+  for size in sizes:
+    lines.append((f"eps {size}", "made on the copy, the oracle's class changes "
+                  "for " + ", ".join(
+                      f"{said} {_with_interval(figures[name])}"
+                      for method, said in _METHODS.items()
+                      if (name := f"transfer_{method}_{size}") in figures)))
+  return lines
+
+
+def _with_interval(figure: Mapping[str, Any]) -> str:
+  return f"{_percent(figure['value'])}% {_interval(figure)}".rstrip()
 
 
 def _scored(result: Mapping[str, Any]) -> list[tuple[str, str]]:
