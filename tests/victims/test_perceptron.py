@@ -70,7 +70,7 @@ def test_a_perceptron_behind_an_api_of_pixels(tmp_path, dataset):
     np.testing.assert_allclose(
         api.quantities[Quantity.LOGITS](asked),
         plain.quantities[Quantity.LOGITS](seen), atol=1e-9)
-  with pytest.raises(InputError, match="Perceptron.input_levels"):
+  with pytest.raises(InputError, match=r"Perceptron\.input_levels"):
     Perceptron(input_levels=0)
 
 

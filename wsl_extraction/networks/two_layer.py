@@ -25,7 +25,14 @@ class TwoLayerNetwork(ReluNetwork):
   @classmethod
   def of(cls, normals: np.ndarray, offsets: np.ndarray, outer: np.ndarray,
          linear: np.ndarray, constant: np.ndarray) -> TwoLayerNetwork:
-    """Makes one of normals [h, d], [h], [h, K], [d, K] and [K], float64."""
+    """Makes one of normals [h, d], [h], [h, K], [d, K] and [K], float64.
+
+    Raises:
+      OverflowError: A number of it is NaN or infinite.
+    """
+    for array in (normals, offsets, outer, linear, constant):
+      if not np.isfinite(array).all():
+        raise OverflowError("numbers of a network overflow")
     return cls((normals.T, outer), (offsets, constant), linear=linear)
 
   @property

@@ -13,7 +13,6 @@ from wsl_extraction.attacks.relu.search import RecoveredNetwork
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
 from wsl_extraction.oracle.ledger import BudgetExceeded
 
-_TOLERANCE = 1e-9
 _TURNED = 1e-12  # of the largest output: what leaving out the linear part costs
 
 
@@ -34,11 +33,11 @@ class BoxExtraction:
       share: Of the box, on which the network may differ unseen.
       attempts: Base points to try.
     """
-    self.answers, self.rng, self.tolerance = answers, rng, tolerance
+    self.answers, self.rng = answers, rng
     self.rows = held_out
     self.examples = np.clip(answers.region.points(examples), 0, 1)
     self.search = BoxSearch(
-        answers, rng, self.examples, share, attempts)
+        answers, rng, self.examples, share, attempts, tolerance)
     self.share, self.certifying = share, ""
 
   @property
@@ -51,6 +50,8 @@ class BoxExtraction:
       missing = self.search.recover() or self._certify()
     except smooth.Smooth as error:
       missing = str(error)
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+      missing = f"no network fits the answers: {error}"
     except BudgetExceeded as error:
       missing = f"the budget ended while it was {self.stage}: {error}"
     network = self.search.network
@@ -89,11 +90,8 @@ class BoxExtraction:
             f"{check.expected:.1e}")
 
   def _check(self, points: np.ndarray, examples: int) -> held_out.HeldOutCheck:
-    precision = self.search.figures["precision"]
-    tolerance = self.tolerance or max(
-        _TOLERANCE, min(300 * precision, 1e-4), 6 * precision)
-    return held_out.held_out(
-        self.answers, self.search.network, points, examples, tolerance)
+    return held_out.held_out(self.answers, self.search.network, points,
+                             examples, self.search.tolerance)
 
   def _turn(self) -> None:
     """Leaves out the linear part where signs of units explain it."""

@@ -23,12 +23,15 @@ _CENTRES = 8
 _NOISIEST = 1e-5  # beyond which bends are no rounding
 _LOOSE = 1e-7  # of the largest output: errors of a unit's first estimate
 _TIGHT = 60.0  # errors of answers: those of a network that was fitted,
+_TOLERANCE = 1e-9
 _SLIGHT = 3e-12  # of the largest output; or of one that is to be fitted yet
 _WRONG = 30.0  # of these errors: a row that a missing unit explains
 _INCOMPLETE = 3  # times as many fresh rows where units may be missing
 _FIRST_CHECK = 24
 _FAILURES = 30  # rays without a unit, after which it gives up
 _FITTED = 1300  # unknowns of units that are fitted after every repair
+_WORK = 2.5e11  # operations that all of these may take
+_UNITS = 512
 _MOST_FITTED = 4500  # and those that are fitted in the end
 
 
@@ -42,7 +45,8 @@ class BoxSearch:
   """
 
   def __init__(self, answers: LogitQueries, rng: np.random.Generator,
-               examples: np.ndarray, share: float, attempts: int):
+               examples: np.ndarray, share: float, attempts: int,
+               tolerance: float | None):
     self.answers, self.rng = answers, rng
     self.examples, self.share, self.attempts = examples, share, attempts
     d, k = answers.region.features, answers.width
@@ -50,8 +54,10 @@ class BoxSearch:
         np.zeros((0, d)), np.zeros(0), np.zeros((0, k)), np.zeros((d, k)),
         np.zeros(k))
     self.figures: dict[str, Any] = {}
+    self.tolerance = tolerance or _TOLERANCE
+    self.is_set = tolerance is not None
     self.tries: dict[bytes, int] = {}
-    self.is_looked = False
+    self.is_looked, self.work = False, 0.0
     self.stage = "looking for a straight place"
 
   def recover(self) -> str:
@@ -116,7 +122,10 @@ class BoxSearch:
         return (f"answers on straight lines bend by {least / size:.1e} of "
                 "their size: they are noisy, or of no network of ReLU units")
       answers.noise = max(answers.noise, least / size)
-    self.figures["precision"] = self._noise() / size
+    precision = self.figures["precision"] = self._noise() / size
+    if not self.is_set:
+      self.tolerance = max(
+          _TOLERANCE, min(300 * precision, 1e-4), 6 * precision)
     return ""
 
   def _base(self) -> np.ndarray | None:
@@ -209,6 +218,10 @@ class BoxSearch:
     if not network.units or network.units * (d + 1) > most:
       return
     points, outputs = answers.kept()
+    work = rounds * len(points) * float(network.units * (d + 1))**2
+    if most == _FITTED and self.work + work > _WORK:
+      return
+    self.work += work
     size = float(np.abs(outputs).max(initial=0))
     off = np.abs(outputs - network(points)).max(axis=1)
     fit = off <= max(10 * _LOOSE * size, 1e3 * self._noise())
@@ -227,7 +240,9 @@ class BoxSearch:
     """All paid rows, and which of them are not explained."""
     points, outputs = self.answers.kept()
     off = np.abs(outputs - self.network(points)).max(axis=1)
-    return points, off > _WRONG * self._allowed()
+    size = float(np.abs(outputs).max(initial=0)) or 1.0
+    limit = min(_WRONG * self._allowed(), 0.5 * self.tolerance * size)
+    return points, off > max(limit, 3 * self._noise())
 
   def _explain(self) -> str:
     """Asks fresh rows, and repairs what they show, until enough are right."""
@@ -237,7 +252,7 @@ class BoxSearch:
       points, wrong = self._wrong()
       if wrong.any():
         self.stage = "looking for missing units"
-        if failures > _FAILURES:
+        if failures > _FAILURES or self.network.units > _UNITS:
           return (f"{self.network.units} units were found, and {wrong.sum()} "
                   f"of {len(points)} rows are not explained")
         if self._repair(points, wrong):

@@ -95,7 +95,7 @@ def _measure(answers: LogitQueries, rng: np.random.Generator) -> Precision:
     curves = answers(even.reshape(-1, d)).reshape(3, _POINTS, -1)
     if any(smooth.is_curve(curve, 1e-16 * size) for curve in curves):
       raise smooth.Smooth(smooth.message("near the data"))
-  if bent > max(1e-5, 3 * rounded):
+  if bent > max(1e-5, 3 * rounded, 3 * answers.noise):
     return Precision(bent, (
         f"answers on a straight line of length 0.001 bend by {bent:.1e} of "
         "their size: they are noisy, or of no network of ReLU units"))

@@ -29,6 +29,7 @@ from wsl_extraction.oracle.ledger import BudgetExceeded
 # Elsewhere each unit is on at one of two opposite points far out.
 _IN_A_BOX = 200
 _NOISY = 1e-9
+_COARSE = 1e-5  # relative precision with which few networks are found
 # A tolerance that nobody set may rise by so much where errors scatter.
 _SLACK = 3.0
 _MANY_OUTPUTS = 100  # beyond so many, those that depend on others are left out
@@ -92,8 +93,14 @@ class Search:
         missing = self._attempt(attempt)
       except TooManyKinks as error:
         missing = str(error)
+      except (ArithmeticError, np.linalg.LinAlgError) as error:
+        missing = f"no network fits the answers: {error}"
       if not missing:
         break
+    if missing and self.answers.noise > _COARSE:
+      return (f"answers are precise to {self.answers.noise:.0e} of their size, "
+              "whatever that is, as float16 is; ask for float32, or for "
+              f"decimals, whose rounding large inputs outgrow: {missing}")
     return missing
 
   def _reduce(self) -> None:
