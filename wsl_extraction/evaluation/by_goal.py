@@ -93,7 +93,8 @@ def evaluate(surrogate: Any, examiner: Oracle, test: Examples,
     figures[f"fidelity_top{k}"] = metrics.fidelity(
         scores, responses.top_classes, k)
   asked = examiner.ledger.rows - before
-  more = {} if measures is None else measures(surrogate, examiner, test)
+  more = {} if measures is None else measures(
+      surrogate, examiner, test, responses.top_classes)
   made_up = examiner.ledger.rows - before - asked
   return Evaluation(
       oracle, figures, measured=len(test) + made_up, asked=asked + made_up,
