@@ -27,6 +27,7 @@ from wsl_extraction.attacks.learning.jacobian_augmentation import (
     JacobianAugmentation,
 )
 from wsl_extraction.attacks.learning.knockoff import Knockoff
+from wsl_extraction.attacks.linear.dimension_coupling import DimensionCoupling
 from wsl_extraction.attacks.linear.equation_solving import EquationSolving
 from wsl_extraction.attacks.linear.lowd_meek import LowdMeek
 from wsl_extraction.attacks.relu.functional import Functional
@@ -204,6 +205,9 @@ ATTACKS = {
     "axis search": Row(
         attack=AxisSearch(points=8), victim=STUMPS, needs=Scores(), budget=1500,
         queries=None, agreement=1.0, canonical=None),
+    "dimension coupling": Row(
+        attack=DimensionCoupling(), victim=TWO_CLASSES, budget=400,
+        queries=None, agreement=0.99, canonical=True),
     "least squares": Row(
         attack=LeastSquares(), victim=VECTORS, budget=600, queries=500,
         agreement=0.85),

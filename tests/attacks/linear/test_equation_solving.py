@@ -226,7 +226,7 @@ def test_the_score_of_a_single_class_says_nothing():
 
 
 MODELS = {
-    "seed": st.integers(0, 2**31), "d": st.integers(1, 8),
+    "seed": st.integers(0, 2**31 - 1), "d": st.integers(1, 8),
     "c": st.integers(2, 6), "scale": st.sampled_from([1e-3, 1.0, 20.0]),
     "short": st.integers(0, 2)}
 
@@ -245,7 +245,7 @@ def recovers(seed, d, c, scale, short):
                   - differences(truth)).max() <= 1e3 * EXACT * max(scale, 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**MODELS)
 def test_random_models_are_recovered_or_said_to_be_incomplete(**model):
   recovers(**model)

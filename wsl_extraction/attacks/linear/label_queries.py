@@ -21,6 +21,7 @@ class LabelQueries:
   Attributes:
     region: Where points lie.
     stage: The words for what is being done.
+    count: The points that were asked about.
   """
 
   def __init__(self, oracle: Oracle, region: Region,
@@ -28,6 +29,7 @@ class LabelQueries:
     self.region, self.stage = region, "looking for two classes"
     self._oracle, self._progress = oracle, progress
     self._points, self._positive = [], []
+    self.count = 0
 
   def __call__(self, points: np.ndarray) -> np.ndarray:
     """True [n] for points [n, d] of class 1.
@@ -39,13 +41,9 @@ class LabelQueries:
     positive = response.top_classes == 1
     self._points.append(np.array(points))
     self._positive.append(positive)
+    self.count += len(positive)
     self._progress(self.stage, self.count)
     return positive
-
-  @property
-  def count(self) -> int:
-    """The points that were asked about."""
-    return sum(map(len, self._points))
 
   @property
   def asked(self) -> tuple[np.ndarray, np.ndarray]:
@@ -157,6 +155,45 @@ def check(queries: LabelQueries, boundary: Boundary, rng: np.random.Generator,
             "does not always answer alike")
   if not rows:
     return ""
+  fresh = _fresh(queries, boundary, rng, rows)
+  wrong = int(boundary.contradicted(fresh, queries(fresh)).sum())
+  return "" if not wrong else (
+      f"{wrong} of {rows} fresh rows, most of them near the boundary, lie on "
+      "its other side: the victim is not linear, or computes in lower "
+      "precision than the width of the search")
+
+
+def check_noisy(queries: LabelQueries, boundary: Boundary,
+                rng: np.random.Generator, rows: int, noise: float) -> str:
+  """The same where each label is wrong with probability `noise`.
+
+  Labels far enough from the boundary may be wrong as often as noise allows, and
+  four standard deviations more.
+
+  Returns:
+    What contradicts the boundary; empty if nothing does.
+
+  Raises:
+    BudgetExceeded: The budget ends first.
+  """
+  queries.stage = "checking fresh points"
+  asked = queries.asked
+  fresh = _fresh(queries, boundary, rng, rows)
+  for what, points, positive in (
+      ("labels that it was computed from", *asked),
+      ("labels of fresh rows", fresh, queries(fresh))):
+    values = boundary.values(points)
+    clear = np.abs(values) > boundary.tolerance(points)
+    wrong, count = int(((values > 0) != positive)[clear].sum()), clear.sum()
+    if wrong > noise * count + 4 * np.sqrt(noise * (1 - noise) * count):
+      return (f"{wrong} of {count} {what} are wrong, and noise of {noise:g} "
+              "explains fewer: the victim is not linear, or noise is larger")
+  return ""
+
+
+def _fresh(queries: LabelQueries, boundary: Boundary, rng: np.random.Generator,
+           rows: int) -> np.ndarray:
+  """Points [rows, d], three in four of them near the boundary."""
   region, normal = queries.region, boundary.normal
   unit = normal / np.linalg.norm(normal)
   steps = region.sample(rows - rows // 4, rng) - boundary.origin
@@ -168,9 +205,4 @@ def check(queries: LabelQueries, boundary: Boundary, rng: np.random.Generator,
   side = np.where(np.arange(len(near)) % 2, 1.0, -1.0)
   near[:, axis] += 4 * side * boundary.tolerance(near) / normal[axis]
   fresh = np.concatenate([near, region.sample(rows // 4, rng)])
-  fresh = region.points(region.rows(fresh))
-  wrong = int(boundary.contradicted(fresh, queries(fresh)).sum())
-  return "" if not wrong else (
-      f"{wrong} of {rows} fresh rows, most of them near the boundary, lie on "
-      "its other side: the victim is not linear, or computes in lower "
-      "precision than the width of the search")
+  return region.points(region.rows(fresh))

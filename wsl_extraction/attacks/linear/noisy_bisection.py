@@ -1,0 +1,82 @@
+"""Bisection of an angle by comparisons, some of which may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+_CELLS = 64  # of the prior
+_UNIFORM = 0.3  # share of the prior that is spread evenly
+_TAIL = 5e-3  # of the posterior, on either side, that its deviation leaves out
+HALF = np.pi / 2
+
+
+def bisect(is_above: Callable[[float], bool], width: float) -> float:
+  """The angle in -pi/2..pi/2, by comparisons that are right.
+
+  Args:
+    is_above: True if the angle exceeds a number.
+    width: Of the interval that is left, at most.
+  """
+  low, high = -HALF, HALF
+  while high - low > width:
+    middle = (low + high) / 2
+    if is_above(middle):
+      low = middle
+    else:
+      high = middle
+  return (low + high) / 2
+
+
+def bayesian(is_above: Callable[[float], bool], deviation: float, noise: float,
+             dimension: int) -> float:
+  """The angle in -pi/2..pi/2, by comparisons that are wrong now and then.
+
+  Asks about the median of the posterior density, which is constant between the
+  medians so far.
+
+  Args:
+    is_above: True if the angle exceeds a number; wrong with probability
+      `noise`, each time anew.
+    deviation: The standard deviation of the posterior at the end, without its
+      tails: these have almost no mass, but lie far away.
+    noise: Below 1/2.
+    dimension: That of the vector so far; for a random vector the angle of the
+      next coordinate has density cos^(dimension - 1).
+
+  References:
+    Burnashev, Zigangirov. An Interval Estimation Problem for Controlled
+      Observations. 1974.
+  """
+  edges = np.linspace(-HALF, HALF, _CELLS + 1)
+  middles = (edges[1:] + edges[:-1]) / 2
+  mass = np.cos(middles)**max(dimension - 1, 0)
+  mass = (1 - _UNIFORM) * mass / mass.sum() + _UNIFORM / _CELLS
+  while True:
+    sums = np.cumsum(mass)
+    likely = slice(np.searchsorted(sums, _TAIL),
+                   np.searchsorted(sums, 1 - _TAIL) + 1)
+    mean, variance = _moments(edges[likely.start:likely.stop + 1], mass[likely])
+    if variance <= deviation**2:
+      return mean
+    cell = int(np.searchsorted(sums, 0.5))
+    before = sums[cell] - mass[cell]
+    share = (0.5 - before) / mass[cell]
+    median = edges[cell] + share * (edges[cell + 1] - edges[cell])
+    edges = np.insert(edges, cell + 1, median)
+    mass = np.insert(mass, cell + 1, (1 - share) * mass[cell])
+    mass[cell] *= share
+    above = is_above(float(median))
+    mass[:cell + 1] *= noise if above else 1 - noise
+    mass[cell + 1:] *= 1 - noise if above else noise
+    mass /= mass.sum()
+
+
+def _moments(edges: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
+  """Mean and variance of a density that is constant between edges."""
+  mass = mass / mass.sum()
+  middles = (edges[1:] + edges[:-1]) / 2
+  mean = float(mass @ middles)
+  spread = (middles - mean)**2 + (edges[1:] - edges[:-1])**2 / 12
+  return mean, float(mass @ spread)
