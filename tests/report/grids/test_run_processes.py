@@ -13,6 +13,7 @@ from wsl_extraction.report.grids import grid_runs, run_processes
 from wsl_extraction.report.grids.grid_runs import Cell, GinSettings, Run
 from wsl_extraction.report.grids.run_processes import Ended
 from wsl_extraction.report.run_folder import RunFolder
+from wsl_extraction.runtime.engines.engine import WorkerLost
 
 RESULT = stand_in_runs.result({"accuracy_top1": 0.5})
 CELLS = [Cell(row, "16", GinSettings(), row) for row in "ab"]
@@ -78,6 +79,16 @@ def test_runs_that_were_lost_are_done_again(tmp_path, capsys):
   assert sum("another one takes its place" in line for line in err) == 2
   # Each is announced when it is started, lost ones again.
   assert sum(line.startswith("run ") for line in err) == 8
+
+
+def test_a_run_that_ends_every_worker_has_failed_and_others_go_on(
+    tmp_path, capsys):
+  runs = Runs(tmp_path, {str(PLANNED[3]): WorkerLost("it fell")})
+  assert run_all(tmp_path, runs) == ([PLANNED[3]], 0)
+  assert results(tmp_path) == [True, True, True, False, True, True]
+  assert capsys.readouterr().err.count(
+      f"error: 4 workers ended one after the other on the run {PLANNED[3]} (it "
+      "fell); see") == 1
 
 
 def test_reasons_of_failed_runs_are_shown(tmp_path, capsys):

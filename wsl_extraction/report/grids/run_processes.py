@@ -82,8 +82,8 @@ def run_all(missing: Sequence[Run], root: pathlib.Path, has_results: bool,
   with Crew(engine, make, notice=_say) as crew:
     crew.grow(len(missing))
     while True:
-      for run in table.next(crew):
-        crew.send(Task("train", (run,), f"the run {run}"))
+      for task in table.next(crew):
+        crew.send(task)
       if not crew.in_flight and not crew.lost and not table.is_waiting:
         return table.failed, table.left_alone
       for outcome in crew.wait():
@@ -115,21 +115,22 @@ class _Table:
     """True while runs are to be started."""
     return bool(self._waiting) and not self._first_failure
 
-  def next(self, crew: Crew) -> list[Run]:
+  def next(self, crew: Crew) -> list[Task]:
     """The runs to be started now, those first that were lost."""
-    runs: list[Run] = []
-    while len(runs) < crew.room() and (crew.lost or self.is_waiting):
+    tasks: list[Task] = []
+    while len(tasks) < crew.room() and (crew.lost or self.is_waiting):
       if crew.lost:
-        run = crew.lost.popleft().arguments[0]
+        task = crew.lost.popleft()
       else:
         run = self._waiting.popleft()
         if grid_results.taken_by_other_process(run, self._root):
           self.left_alone += 1
           continue
-      self._announce(run)
-      self._started[run] = time.monotonic()
-      runs.append(run)
-    return runs
+        task = Task("train", (run,), f"the run {run}")
+      self._announce(task.arguments[0])
+      self._started[task.arguments[0]] = time.monotonic()
+      tasks.append(task)
+    return tasks
 
   def _announce(self, run: Run) -> None:
     place = self._missing.index(run)

@@ -111,8 +111,8 @@ class Crew:
       timeout: Seconds to wait at most; None for any time.
 
     Raises:
-      InputError: Workers end again and again on the same task, or before they
-        are ready, or all have ended and none comes.
+      InputError: Workers end again and again before they are ready, or all have
+        ended and none comes.
     """
     end = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -201,23 +201,26 @@ class Crew:
       outcomes.append(Outcome(
           task, member.worker.name, value, member.end(future)))
     if lost:
-      self._lose(member, lost)
+      outcomes += self._lose(member, lost)
     return outcomes
 
-  def _lose(self, member: Member, error: WorkerLost) -> None:
-    tasks = list(member.tasks.values())
-    tasks[0].tries += 1  # the others were waiting
-    if tasks[0].tries >= _TRIES:
-      self._members.pop(member.number).worker.close()
-      raise InputError(
-          f"{_TRIES} workers ended one after the other on {tasks[0].label} "
+  def _lose(self, member: Member, error: WorkerLost) -> list[Outcome]:
+    """Replaces a worker; gives up the task that has ended several."""
+    future, *_ = member.tasks
+    task = member.tasks[future]
+    task.tries += 1  # the others were waiting
+    outcomes = []
+    if task.tries >= _TRIES:
+      outcomes.append(Outcome(task, member.worker.name, InputError(
+          f"{_TRIES} workers ended one after the other on {task.label} "
           f"({error}); see that each has the memory that the work takes, then "
-          "run the same command again") from error
+          "run the same command again"), member.end(future)))
     self._notice(f"{member.worker.name} has ended ({error}); another one "
                  "takes its place, and what it had is sent again")
-    self.lost.extend(tasks)
+    self.lost.extend(member.tasks.values())
     self.replaced += 1
     self._replace(member)
+    return outcomes
 
   def _replace(self, member: Member) -> None:
     member.worker.close()
