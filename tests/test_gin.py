@@ -52,6 +52,16 @@ def test_extraction_through_an_api_of_pixels_is_exact(tmp_path):
   assert copy.fidelity == 1
 
 
+def test_path_finding_is_proved_on_every_row(tmp_path):
+  cli.configure(["gin/path_finding.gin"], [])
+  _, _, copy = extracted(tmp_path)
+  assert copy.status == "DONE" and copy.queries < 1100
+  assert copy.extraction.figure("leaves") == 19
+  assert copy.fidelity == 1
+  assert "the trees are equal on every row: all 19" in str(copy).replace(
+      "\n               ", " ")
+
+
 def test_configurations_do_not_depend_on_what_was_read_before():
   """Else a table would refuse its own runs, which are read alone."""
   before = {}

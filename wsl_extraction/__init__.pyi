@@ -6,6 +6,8 @@ from wsl_extraction.attacks.knowledge import Knowledge as Knowledge
 from wsl_extraction.attacks.extraction import Extraction as Extraction
 from wsl_extraction.attacks.learning.learning import Learning as Learning
 from wsl_extraction.attacks.relu.functional import Functional as Functional
+from wsl_extraction.attacks.tree.axis_search import AxisSearch as AxisSearch
+from wsl_extraction.attacks.tree.path_finding import PathFinding as PathFinding
 from wsl_extraction.data.columns import Columns as Columns
 from wsl_extraction.data.off_domain import OffDomain as OffDomain
 from wsl_extraction.data.split import Split as Split
@@ -31,6 +33,11 @@ from wsl_extraction.oracle.reveals import (
     Logits as Logits,
     Scores as Scores,
     TopK as TopK,
+)
+from wsl_extraction.oracle.side_reveals import (
+    Both as Both,
+    Leaf as Leaf,
+    Partial as Partial,
 )
 from wsl_extraction.oracle.spaces import Images as Images, Vectors as Vectors
 from wsl_extraction.runtime.runtime import Runtime as Runtime
