@@ -192,7 +192,12 @@ def main() -> None:
   text = []
   if args.part != "owner":
     rates = _measured(args)
-    text += [timing.compared(rates, "images/s", _CONTESTANTS[0]),
+    plain = rates[_CONTESTANTS[0]]
+    text += [timing.table(
+        ["", "images/s", f"ratio to {_CONTESTANTS[0]}"],
+        [[name, timing.spread(figures, ",.2f"),
+          timing.spread(figures / plain, ".3f")]
+         for name, figures in rates.items()]),
              "Two actors give " + timing.spread(
                  rates["two actors"] / rates["one actor"], ".2f")
              + " times the images/s of one."]
