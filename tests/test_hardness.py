@@ -36,7 +36,13 @@ SMALL = {
         "theorem3.Theorem3.depths = (1,)", "theorem3.Theorem3.samples = (16,)",
         "theorem3.Theorem3.seeds = (0, 1)", "theorem3.Theorem3.steps = 2",
         "theorem3.Theorem3.tests = 50"),
+    "gin/tables/nondeterminism.gin": (
+        "Nondeterminism.private = 40", "Nondeterminism.pool = 40",
+        "Nondeterminism.tests = 50", "Nondeterminism.uniform = 400",
+        "Nondeterminism.steps = 30", "Nondeterminism.seeds = (0,)"),
 }
+
+
 def hardness(name, folder, *more):
   words = commands.command(
       "hardness", f"--gin_file={ROOT / name}", "--workdir=run",
@@ -80,7 +86,8 @@ def test_leaves_tables_and_plots_and_goes_on(tmp_path):
   assert "8/8 parts" in again.stderr
 
 
-@pytest.mark.parametrize("name", ["gin/theorem1.gin", "gin/theorem3.gin"])
+@pytest.mark.parametrize("name", [
+    "gin/theorem1.gin", "gin/theorem3.gin", "gin/tables/nondeterminism.gin"])
 def test_shipped_files_run(name, monkeypatch):
   monkeypatch.chdir(ROOT)
   if not cli.FLAGS.is_parsed():
@@ -108,6 +115,13 @@ def test_shipped_files_run(name, monkeypatch):
     assert len(adversarial) == 6
     assert all(row["queries"] == row["predicted"] for row in adversarial)
     assert all(row["queries"] == 8 for row in rows["fidelity"])
+  if name == "gin/tables/nondeterminism.gin":
+    assert len(rows["agreement"]) == 4 * 3
+    for row in rows["agreement"]:
+      is_equal = row["copies"] == "same weights, same order"
+      assert (row["largest_difference"] == 0) == is_equal
+      if row["inputs"] == "uniform" and row["copies"] == "both different":
+        assert row["agreement"] < 0.9
 
 
 def test_every_theorem_is_tried():
@@ -122,6 +136,8 @@ def test_every_theorem_is_tried():
     ("theorem2.Theorem2.time_limit = 0", "time_limit is 0"),
     ("theorem3.Theorem3.correlations = (0.33,)", "no two inputs"),
     ("theorem3.Theorem3.seeds = (-1,)", "Theorem3.seeds is (-1,)"),
+    ("tables/nondeterminism.Nondeterminism.steps = 0", "sizes is"),
+    ("tables/nondeterminism.Nondeterminism.epsilon = 0", "epsilon is 0"),
     ("theorem.Hardness.theorem = 3", "Hardness.theorem is 3"),
 ])
 def test_bad_settings(binding, said, monkeypatch):
@@ -131,7 +147,7 @@ def test_bad_settings(binding, said, monkeypatch):
   if not cli.FLAGS.is_parsed():
     cli.FLAGS(["tests"])
   try:
-    cli.configure([name], [binding])
+    cli.configure([name], [binding.removeprefix("tables/")])
     with pytest.raises(cli.InputError) as error:
       cli.built(Hardness)
   finally:
