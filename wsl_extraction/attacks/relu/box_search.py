@@ -30,7 +30,7 @@ _INCOMPLETE = 3  # times as many fresh rows where units may be missing
 _FIRST_CHECK = 24
 _FAILURES = 30  # rays without a unit, after which it gives up
 _FITTED = 1300  # unknowns of units that are fitted after every repair
-_WORK = 2.5e11  # operations that all of these may take
+_WORK = 1e11  # operations that all of these may take
 _UNITS = 512
 _MOST_FITTED = 4500  # and those that are fitted in the end
 

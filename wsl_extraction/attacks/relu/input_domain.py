@@ -15,6 +15,7 @@ from wsl_extraction.oracle.oracle import Oracle
 from wsl_extraction.oracle.outputs import VictimFailed
 
 _LEVELS = 255  # steps of 8 bits
+_TRIES = 12
 _MORE = 3  # rows that confirm what one shows
 _SAME = 1e-9  # as a share of what a step of half a pixel changes
 
@@ -111,22 +112,29 @@ class _Probe:
   @np.errstate(invalid="ignore")
   def rounding(self, rows: int = 1) -> str:
     """The word for what it does to fractions of a pixel; empty for nothing."""
-    pixels = self.pixels(rows)
-    real = self.ask(pixels + self.rng.uniform(0.55, 0.9, pixels.shape))
-    up, down = self.ask(pixels + 1.0), self.ask(pixels + 0.25)
-    for how, other in (("rounds", up), ("cuts", down)):
-      if _same(real, other, up - down):
-        return how
+    for _ in range(_TRIES):  # where answers are constant, nothing shows
+      pixels = self.pixels(rows)
+      real = self.ask(pixels + self.rng.uniform(0.55, 0.9, pixels.shape))
+      up, down = self.ask(pixels + 1.0), self.ask(pixels + 0.25)
+      for how, other in (("rounds", up), ("cuts", down)):
+        if _same(real, other, up - down):
+          return how
+      if (up != down).any():
+        break
     return ""
 
   @np.errstate(invalid="ignore")
   def clips(self, rows: int = 1) -> bool:
     """Whether inputs out of range are taken for the nearest in it."""
-    pixels = self.pixels(rows)
-    out = pixels + self.rng.choice(
-        [-1.0, 1.0], pixels.shape) * 2 * _LEVELS
-    beyond, edge = self.ask(out), self.ask(np.clip(out, 0, _LEVELS))
-    return _same(beyond, edge, edge - self.ask(pixels))
+    for _ in range(_TRIES):
+      pixels = self.pixels(rows)
+      out = pixels + self.rng.choice(
+          [-1.0, 1.0], pixels.shape) * 2 * _LEVELS
+      beyond, edge = self.ask(out), self.ask(np.clip(out, 0, _LEVELS))
+      usual = edge - self.ask(pixels)
+      if usual.any():
+        return _same(beyond, edge, usual)
+    return False
 
   def pixels(self, rows: int) -> np.ndarray:
     return self.rng.integers(

@@ -32,6 +32,7 @@ _NOISY = 1e-9
 _COARSE = 1e-5  # relative precision with which few networks are found
 # A tolerance that nobody set may rise by so much where errors scatter.
 _SLACK = 3.0
+_FEW, _MORE = 8, 6  # units below which so many times the fresh rows are asked
 _MANY_OUTPUTS = 100  # beyond so many, those that depend on others are left out
 _ROUNDS = 20  # of fresh rows, and of units that they show to be missing
 
@@ -264,6 +265,8 @@ class Search:
   def _fresh(self, times: int) -> tuple[np.ndarray, int]:
     """Fresh points z [n, d], and how many of them, the last, are examples."""
     count = times * self.held_out
+    # Little was found: it may be little, or be hidden from the lines.
+    count *= _MORE if self.network.units < _FEW else 1
     chosen = self.rng.permutation(len(self.examples))[:count // 3]
     some = self.answers.region.points(self.examples[chosen])
     return np.concatenate([self.answers.region.sample(
