@@ -5,6 +5,13 @@ from wsl_extraction.attacks.attack import Attack as Attack
 from wsl_extraction.attacks.knowledge import Knowledge as Knowledge
 from wsl_extraction.attacks.extraction import Extraction as Extraction
 from wsl_extraction.attacks.learning.learning import Learning as Learning
+from wsl_extraction.attacks.linear.dimension_coupling import (
+    DimensionCoupling as DimensionCoupling,
+)
+from wsl_extraction.attacks.linear.equation_solving import (
+    EquationSolving as EquationSolving,
+)
+from wsl_extraction.attacks.linear.lowd_meek import LowdMeek as LowdMeek
 from wsl_extraction.attacks.relu.functional import Functional as Functional
 from wsl_extraction.attacks.tree.axis_search import AxisSearch as AxisSearch
 from wsl_extraction.attacks.tree.path_finding import PathFinding as PathFinding
