@@ -47,14 +47,13 @@ def choose(sketch: PlaneNetwork, answers: LogitQueries,
   where = np.zeros((len(sketch.places), len(sketch.basis)))
   where[:, 0] = sketch.places
   careful = 1e3
-  if complete and region.box is None:
+  if complete:
     where = np.concatenate([where, _anywhere(
         network, region, sketch.spread, rng)])
     careful = 5.0
   before = network.preactivations(where)
   usual = np.sqrt((network.normals**2).mean(axis=1))
   room = np.array([region.room(z) for z in where @ sketch.basis])
-  room *= np.sqrt(region.features / 2) if region.box is not None else 1
   room = np.minimum(room, 1e3 * np.maximum(
       1, np.linalg.norm(where, axis=1)))
   steps = np.minimum(

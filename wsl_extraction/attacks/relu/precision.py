@@ -36,7 +36,7 @@ def choose_region(answers: LogitQueries, middle: np.ndarray, size: np.ndarray,
   """Measures the precision of answers, and sets the region accordingly.
 
   Args:
-    answers: With a region of which only the box counts.
+    answers: Its region is replaced.
     middle: float64 [d]: the x around which the data lie.
     size: float64 [d]: how far they lie from it.
     rng: What decides.
@@ -45,21 +45,17 @@ def choose_region(answers: LogitQueries, middle: np.ndarray, size: np.ndarray,
     BudgetExceeded: The budget ends first.
     Smooth: Answers bend everywhere.
   """
-  box = answers.region.box
   offset = rng.standard_normal(len(middle)) / np.sqrt(len(middle))
   share = 0.3 if answers.logits else 0.05
   origin = middle + share * size * offset
-  if box is not None:
-    # Lines through the middle are long, and cross the most units.
-    origin = box[0] + (box[1] - box[0]) * rng.uniform(0.4, 0.6, len(middle))
-  answers.region = Region(origin, size, (middle - origin) / size, box=box)
+  answers.region = Region(origin, size, (middle - origin) / size)
   precision = _measure(answers, rng)
   if precision.missing:
     return precision
   if not answers.logits:
     answers.region = dataclasses.replace(
         answers.region, radius=_reach(answers, rng))
-  elif box is None and answers.resolution:
+  elif answers.resolution:
     zoom = max(1.0, precision.relative / _ROUNDED)
     origin = middle + 0.3 * zoom * size * offset
     answers.growth *= zoom

@@ -25,9 +25,6 @@ from wsl_extraction.attacks.relu.refine import refine
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
 from wsl_extraction.oracle.ledger import BudgetExceeded
 
-# A unit may be on in a small part of a box only, which many rows have to meet.
-# Elsewhere each unit is on at one of two opposite points far out.
-_IN_A_BOX = 200
 _NOISY = 1e-9
 _COARSE = 1e-5  # relative precision with which few networks are found
 # A tolerance that nobody set may rise by so much where errors scatter.
@@ -123,8 +120,6 @@ class Search:
   def _attempt(self, attempt: int) -> str:
     answers, rng = self.answers, self.rng
     along = rng.standard_normal(answers.region.features)
-    if answers.region.box is not None:
-      along = np.sign(along) * rng.uniform(0.8, 1.0, len(along))
     along /= np.linalg.norm(along)
     self.stage = "searching a line"
     noisy = answers.noise > _NOISY
@@ -188,11 +183,8 @@ class Search:
     for _ in range(_ROUNDS):
       integral = not np.abs(self.network.linear).max(initial=0)
       check = self._check(tolerance, 1)
-      times = _IN_A_BOX if answers.region.box else 1 if integral else 3
-      if times > 1 and not check.wrong.any():
-        check = self._check(tolerance, times)
-      if answers.region.box:  # the rule of three
-        self.figures["differs_on_at_most"] = 3 / len(check.points)
+      if not integral and not check.wrong.any():
+        check = self._check(tolerance, 3)
       if not check.wrong.any():
         return self._claim(check) or self._at_kinks()
       if not answers.region.bounded:
