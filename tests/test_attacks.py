@@ -146,7 +146,8 @@ def linear_copy(kind, victim=None, agreement=0.75, **settings):
 
 
 BANDIT = Bandit(("certainty", "diversity"))
-FEW_STEPS = learning(Distillation()).recipe
+FEW = {"network": learning_attacks.linear_network, "augment": None}
+FEW_STEPS = learning(Distillation(), FEW).recipe
 # A pool of another data set than the victim's, in four folders.
 FOLDERS = dataclasses.replace(IMAGES, knowledge=lambda attack: Knowledge(
     learning_attacks.labelled_pool(400).unlabeled(),
@@ -182,8 +183,8 @@ ATTACKS = {
         victim=FOLDERS, needs=LabelScore(),
         thorough=linear_copy(Knockoff, FOLDERS, bandit=BANDIT, rounds=10)),
     "active thief": Row(
-        attack=learning(Distillation(), strategy=DeepFoolKCenter(), rounds=2,
-                        validation=0.2),
+        attack=learning(Distillation(), FEW, strategy=DeepFoolKCenter(),
+                        rounds=2, validation=0.2),
         thorough=thorough(Distillation(), strategy=DeepFoolKCenter(), rounds=2,
                           validation=0.2, agreement=0.6)),
     "jacobian augmentation": Row(

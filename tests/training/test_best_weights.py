@@ -11,6 +11,7 @@ from fixtures.learning_attacks import (
     EAGER,
     knowledge,
     learning,
+    linear_network,
     oracle,
     predict,
     run,
@@ -36,7 +37,9 @@ def test_macro_f1_is_scikit_learns():
 
 
 def held_back(**settings):
-  return learning(Distillation(), {"steps": 4, "checkpoint_every": 1},
+  return learning(Distillation(), {
+      "steps": 4, "checkpoint_every": 1, "network": linear_network,
+      "augment": None},
                   strategy=Entropy(), rounds=2, round_steps=2,
                   validation=0.25, **settings)
 

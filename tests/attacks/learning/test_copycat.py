@@ -21,7 +21,8 @@ from wsl_extraction.objectives.stolen_labels import StolenLabels
 from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.training.recipe import Recipe
 
-RECIPE = learning_attacks.learning(Distillation()).recipe
+RECIPE = learning_attacks.learning(Distillation(), {
+    "network": learning_attacks.linear_network, "augment": None}).recipe
 OWN = np.arange(POOL) % 10 == 3  # 6 of the victim's domain
 
 

@@ -12,6 +12,7 @@ from fixtures import learning_attacks
 from fixtures.learning_attacks import EAGER, POOL, oracle
 from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning.knockoff import Knockoff
+from wsl_extraction.attacks.learning.learning import Learning
 from wsl_extraction.attacks.learning.session import Session
 from wsl_extraction.errors import InputError
 from wsl_extraction.objectives.distillation import Distillation
@@ -22,7 +23,8 @@ from wsl_extraction.runtime.runtime import Runtime
 from wsl_extraction.strategies import bandit as bandits
 from wsl_extraction.strategies.bandit import Bandit
 
-RECIPE = learning_attacks.learning(Distillation()).recipe
+RECIPE = learning_attacks.learning(Distillation(), {
+    "network": learning_attacks.linear_network, "augment": None}).recipe
 CLASSES = np.arange(POOL) % 4
 NAMES = ("cat", "dog", "tree", "car")
 
@@ -50,8 +52,8 @@ def run(one, folder=None, store=None, **settings):
 
 
 def test_without_a_bandit_it_is_learning_from_random_images():
-  plain = learning_attacks.run(learning_attacks.learning(
-      Distillation(temperature=1.0)))
+  plain = learning_attacks.run(Learning(
+      objective=Distillation(temperature=1.0), recipe=RECIPE))
   knockoff = learning_attacks.run(Knockoff(recipe=RECIPE))
   for a, b in zip(plain.surrogate.get_weights(),
                   knockoff.surrogate.get_weights(), strict=True):
@@ -111,7 +113,8 @@ class Interruption(Exception):
   """What stops an attack here."""
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "number", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_after_an_interruption_the_same_choices(tmp_path, monkeypatch, number):
   expected = run(attack(Bandit()))
   ask = Session.ask

@@ -43,7 +43,7 @@ def perturbations(network: keras.Model, rows: np.ndarray, *,
 
 def _batch(network: keras.Model, rows: np.ndarray, most: int,
            overshoot: float) -> np.ndarray:
-  logits = _logits(network, rows)
+  logits = logits_of(network, rows)
   original = logits.argmax(axis=1)
   total = np.zeros((len(rows), rows[0].size))
   stuck = np.zeros(len(rows), bool)
@@ -54,7 +54,7 @@ def _batch(network: keras.Model, rows: np.ndarray, most: int,
     total[left] += np.where(np.isfinite(steps), steps, 0)
     moved = rows[left] + ((1 + overshoot) * total[left]).reshape(
         points.shape).astype(np.float32)
-    logits = _logits(network, moved)
+    logits = logits_of(network, moved)
     same = (logits.argmax(axis=1) == original[left]) & ~stuck[left]
     left, points, logits = left[same], moved[same], logits[same]
     if not len(left):
@@ -83,6 +83,9 @@ def _steps(network: keras.Model, points: np.ndarray, logits: np.ndarray,
     return scale[:, None] * slopes[every, nearest]
 
 
-def _logits(network: keras.Model, rows: np.ndarray) -> np.ndarray:
-  return np.asarray(ops.convert_to_numpy(
-      network(rows, training=False)), np.float64)
+def logits_of(network: keras.Model, rows: np.ndarray) -> np.ndarray:
+  """Logits float64 [n, c], without a compiled function for a single use."""
+  size = together(rows.shape[1:])
+  return np.concatenate([np.asarray(ops.convert_to_numpy(
+      network(rows[start:start + size], training=False)), np.float64)
+      for start in range(0, len(rows), size)])
