@@ -156,6 +156,7 @@ class DimensionCoupling(Attack):
     boundary = halfspace.boundary(self.error)
     if not self.noise:
       return label_queries.check(queries, boundary, rng, self.fresh)
-    # Six standard deviations between right labels and tossed coins.
-    rows = math.ceil(36 / (1 - 2 * self.noise)**2)
+    # Twelve standard deviations between right labels and tossed coins: a single
+    # coordinate that is off turns a part of the labels only.
+    rows = math.ceil(144 / (1 - 2 * self.noise)**2)
     return label_queries.check_noisy(queries, boundary, rng, rows, self.noise)

@@ -8,7 +8,7 @@ import numpy as np
 
 _CELLS = 64  # of the prior
 _UNIFORM = 0.3  # share of the prior that is spread evenly
-_TAIL = 5e-3  # of the posterior, on either side, that its deviation leaves out
+_TAIL = 1e-4  # of the posterior, on either side, that its deviation leaves out
 HALF = np.pi / 2
 
 

@@ -15,7 +15,7 @@ from wsl_extraction.networks.relu_network import ReluNetwork
 
 _STEPS = 100
 _EXACT = 1e-16  # a mean square of residuals below is that of the right model
-_SURPLUS = 1.3  # equations for each unknown of one-against-the-rest
+_SURPLUS = 2.0  # equations for each unknown of one-against-the-rest
 # Equations for each unknown at which a perceptron is first fitted: more take
 # longer, with fewer fits end in other networks.
 _FIRST, _MOST = 2.0, 4.0
