@@ -18,11 +18,15 @@ from fixtures.gin_files import (
 )
 from wsl_extraction import cli
 
+# Their attacks run in test_attacks.py, what they include with activethief.gin.
+LATER = ("gin/copycat.gin", "gin/knockoff.gin")
+
 
 # After one step a victim guesses, and its owner is told.
 @pytest.mark.filterwarnings("ignore::wsl_extraction.errors.VictimWarning")
 @pytest.mark.parametrize(
-    "name", [name for name in LEARNING if name.count("/") == 1])
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LATER))
+             for name in LEARNING if name.count("/") == 1])
 def test_one_step(name, tmp_path):
   one_step(name, tmp_path)
 
