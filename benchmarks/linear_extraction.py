@@ -208,13 +208,15 @@ def _attack(name: str) -> Callable:
 
 
 def _error(case: Case, model, weights) -> float:
+  from wsl_extraction.networks.linear_weights import LinearWeights
   from wsl_extraction.victims import sklearn_weights
 
   if case.victim != "softmax":
     return np.nan
-  theirs, ours = (
-      np.vstack([one.kernel, one.bias])
-      for one in (sklearn_weights.weights_of(model), weights))
+  truth = sklearn_weights.weights_of(model)
+  assert isinstance(truth, LinearWeights)
+  theirs, ours = (np.vstack([one.kernel, one.bias])
+                  for one in (truth, weights))
   theirs, ours = (one[:, 1:] - one[:, :1] for one in (theirs, ours))
   if case.reveal != "label":
     return float(np.abs(theirs - ours).max())
@@ -256,8 +258,8 @@ def main() -> None:
       only="part of the words attack, table and victim of rows to run",
       slow="any word: perceptrons and noise of 0.4 too")
   args.figures = "seeds from 0 up, as many as --rounds: mean (range)"
-  tables = args.tables or os.environ.get("WSL_EXTRACTION_TABLES")
-  tables = tables and pathlib.Path(tables)
+  folder = args.tables or os.environ.get("WSL_EXTRACTION_TABLES")
+  tables = pathlib.Path(folder) if folder else None
   rows = []
   for case in cases(bool(tables), bool(args.slow))[:1 if args.quick else None]:
     if (args.only or "") in f"{case.attack} {case.table} {case.victim}":

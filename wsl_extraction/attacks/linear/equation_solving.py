@@ -16,7 +16,7 @@ from wsl_extraction.attacks.extraction import Extraction, Figure, Status
 from wsl_extraction.attacks.linear import solved_models
 from wsl_extraction.attacks.linear.region import Region
 from wsl_extraction.attacks.linear.score_queries import Scored, ScoreQueries
-from wsl_extraction.attacks.linear.solved_models import Solution
+from wsl_extraction.attacks.linear.solution import Solution
 from wsl_extraction.errors import InputError
 from wsl_extraction.networks import dense
 from wsl_extraction.networks.linear_weights import LinearWeights

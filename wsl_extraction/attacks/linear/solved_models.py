@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from wsl_extraction.attacks.linear import fitted_models, log_ratios
 from wsl_extraction.attacks.linear.levenberg_marquardt import minimize
 from wsl_extraction.attacks.linear.score_queries import Scored, ScoreQueries
+from wsl_extraction.attacks.linear.solution import TEXTS, Solution
 from wsl_extraction.networks.linear_weights import LinearWeights
 from wsl_extraction.networks.relu_network import ReluNetwork
 
@@ -23,42 +23,6 @@ _FIRST, _MOST = 2.0, 4.0
 # spare, and the most. With more rows, scores that round to 0 do less harm.
 _SPREAD, _WIDEST = 0.5, 1.8
 _LOST = 1e-7  # with two classes a smaller score has lost digits
-_TEXTS = {"softmax": "softmax of linear functions",
-          "one_vs_rest": "linear model of each class against the rest",
-          "perceptron": "perceptron"}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Solution:
-  """A classifier that was solved for.
-
-  Attributes:
-    name: Its kind.
-    weights: It, as a function of rows.
-    unknowns: The number of its weights that scores determine.
-    wanted: The rows that suffice.
-    used: The rows that it was solved from.
-    error: On fresh rows; infinite without any.
-    unsolvable: What was wrong with the scores; empty if nothing.
-  """
-
-  name: str
-  weights: LinearWeights | ReluNetwork
-  unknowns: int
-  wanted: int
-  used: int
-  error: float
-  unsolvable: str = ""
-
-  @property
-  def text(self) -> str:
-    """Its kind in words."""
-    return _TEXTS[self.name]
-
-  @property
-  def has_all_rows(self) -> bool:
-    """True if the budget sufficed."""
-    return self.used >= self.wanted
 
 
 class Solver:
@@ -89,7 +53,7 @@ class Solver:
     """Solves for a kind of classifier, from rows so far and new ones."""
     queries, d = self._queries, self._queries.region.features
     classes = queries.outputs
-    queries.stage = f"solving for a {_TEXTS[name]}"
+    queries.stage = f"solving for a {TEXTS[name]}"
     if not self._train:
       # Not the middle itself: some scores would be round numbers there.
       self._add(queries.region.sample(1, self._rng) / 16)
