@@ -31,14 +31,15 @@ def attack(oracle, **settings):
 
 
 def same_classes(model, extraction):
-  rows = np.random.default_rng(1).uniform(-1, 1, (10_000, X.shape[1]))
+  rows = np.random.default_rng(1).uniform(-1, 1, (2000, X.shape[1]))
   return (extraction.surrogate.predict(rows, verbose=0).argmax(1)
           == model.predict(rows)).mean()
 
 
 @pytest.mark.parametrize("kind, link", [
     (ensemble.GradientBoostingClassifier, "logits"),
-    (ensemble.RandomForestClassifier, "scores")])
+    pytest.param(ensemble.RandomForestClassifier, "scores",
+                 marks=pytest.mark.slow)])
 def test_a_hundred_stumps_are_recovered_and_proved(kind, link):
   model = kind(n_estimators=100, max_depth=1, random_state=0).fit(X, Y)
   extraction = attack(asked(model))
@@ -54,9 +55,11 @@ def test_a_hundred_stumps_are_recovered_and_proved(kind, link):
   assert result.largest < 1e-11
 
 
-def test_trees_of_two_comparisons_are_recovered():
+@pytest.mark.parametrize("trees", [
+    1, pytest.param(10, marks=pytest.mark.slow)])
+def test_trees_of_two_comparisons_are_recovered(trees):
   model = ensemble.GradientBoostingClassifier(
-      n_estimators=3, max_depth=2, random_state=0).fit(X, Y)
+      n_estimators=trees, max_depth=2, random_state=0).fit(X, Y)
   extraction = attack(asked(model))
   assert extraction.status is Status.DONE, extraction.missing
   assert extraction.figure("products") > 0
@@ -65,8 +68,8 @@ def test_trees_of_two_comparisons_are_recovered():
 
 def test_deeper_trees_and_other_victims_are_said_to_be_unknown():
   model = ensemble.GradientBoostingClassifier(
-      n_estimators=3, max_depth=3, random_state=0).fit(X, Y)
-  extraction = attack(asked(model), rounds=1)
+      n_estimators=2, max_depth=3, random_state=0).fit(X, Y)
+  extraction = attack(asked(model), rounds=1, points=8)
   assert extraction.status is Status.INCOMPLETE
   assert "deeper" in extraction.missing
   assert same_classes(model, extraction) > 0.7

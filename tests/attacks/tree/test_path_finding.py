@@ -53,7 +53,8 @@ def proof(victim, extraction, space):
 
 @pytest.mark.parametrize("load, leaves, most", [
     (datasets.load_iris, 9, 60), (datasets.load_wine, 12, 60),
-    (datasets.load_breast_cancer, 22, 60), (datasets.load_digits, 60, 80)])
+    (datasets.load_breast_cancer, 22, 60),
+    pytest.param(datasets.load_digits, 60, 80, marks=pytest.mark.slow)])
 def test_trees_of_real_tables_are_recovered_and_proved(load, leaves, most):
   x, y = scaled(load)
   model = tree.DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
@@ -74,7 +75,7 @@ def test_trees_of_real_tables_are_recovered_and_proved(load, leaves, most):
 
 def test_a_regression_tree_survives_its_file(tmp_path):
   x, y = scaled(datasets.load_diabetes)
-  model = tree.DecisionTreeRegressor(max_leaf_nodes=30, random_state=0)
+  model = tree.DecisionTreeRegressor(max_leaf_nodes=12, random_state=0)
   victim = DecisionTree.of_sklearn(model.fit(x, y))
   space = Vectors(x.shape[1], -1.0, 1.0)
   oracle = tree_victims.asked(victim, space, "leaf + logits")

@@ -79,25 +79,25 @@ def holds(case, reveal, distinct=None, **settings):
   return missing
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(case=CASES)
 def test_named_leaves_are_all_found(case):
   holds(case, "leaf + scores")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(case=CASES)
 def test_partial_rows_lead_to_all_leaves(case):
   holds(case, "partial + scores")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(case=CASES, distinct=st.integers(1, 12))
 def test_scores_that_may_repeat_are_never_done(case, distinct):
   assert holds(case, "scores", distinct)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(case=CASES)
 def test_scores_that_are_unique_name_leaves(case):
   holds(case, "scores", unique_scores=True)
