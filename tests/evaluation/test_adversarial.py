@@ -7,6 +7,7 @@ from typing import Any, cast
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as numbers
 
 import wsl_extraction as wsl
 from fixtures import learning_attacks, oracles
@@ -40,7 +41,7 @@ test_rows.__test__ = False
 
 def examiner(model, space=SPACE):
   return oracles.oracle(
-      lambda rows: np.asarray(model(rows.astype(np.float32))), 2, space,
+      lambda rows: numbers(model(rows.astype(np.float32))), 2, space,
       "logits")
 
 

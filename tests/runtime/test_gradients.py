@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from keras.ops import convert_to_numpy as numbers
 
 from wsl_extraction.runtime import gradients
 
@@ -42,7 +43,7 @@ def test_log_odds_agree_with_differences():
   points, step = rows(4), 1e-3
 
   def log_odds(x):
-    logits = np.asarray(model(x.astype(np.float32)), np.float64)
+    logits = numbers(model(x.astype(np.float32))).astype(np.float64)
     powers = np.exp(logits)
     own = powers[np.arange(4), classes]
     return np.log(own / (powers.sum(axis=1) - own))
@@ -63,13 +64,13 @@ def test_directions_stay_where_scores_are_one():
   model = linear()
   model.set_weights([1000 * one for one in model.get_weights()])
   points = rows(50)
-  classes = np.asarray(model(points)).argmax(axis=1)
+  classes = numbers(model(points)).argmax(axis=1)
   got = gradients.log_odds_gradients(model, points, classes)
   assert (np.abs(got).max(axis=1) > 100).all()
   kernel = model.get_weights()[0]
-  logits = np.sort(np.asarray(model(points)), axis=1)
+  logits = np.sort(numbers(model(points)), axis=1)
   sure = logits[:, -2] - logits[:, -3] > 50  # one class is second
-  order = np.argsort(np.asarray(model(points)), axis=1)
+  order = np.argsort(numbers(model(points)), axis=1)
   expected = kernel.T[order[:, -1]] - kernel.T[order[:, -2]]
   np.testing.assert_allclose(got[sure], expected[sure], rtol=1e-3, atol=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as numbers
 
 from fixtures import learning_attacks
 from wsl_extraction.attacks.learning import deepfool, surrogate_views
@@ -38,7 +39,7 @@ def test_a_perturbation_of_that_length_changes_the_class_of_a_curved_one():
   model = dense.mlp((1,), 2, (-1.0, 1.0), seed=3, hidden=(8, 8))
   rows = np.linspace(-1, 1, 41, dtype=np.float32)[:, None]
   grid = np.linspace(-4, 4, 80_001, dtype=np.float32)[:, None]
-  classes = np.asarray(model(grid)).argmax(axis=1)
+  classes = numbers(model(grid)).argmax(axis=1)
   changes = grid[np.flatnonzero(np.diff(classes)), 0]
   assert len(changes)
   got = deepfool.perturbations(model, rows, most=50)
@@ -58,7 +59,7 @@ def test_views_are_of_all_rows(reads):
   network = learning_attacks.network((8, 8, 1), 3, (0, 255), seed=0)
   rows = np.asarray(learning_attacks.pool(70).rows)
   probabilities, features = surrogate_views.look(network, rows, reads)
-  logits = np.asarray(network(rows))
+  logits = numbers(network(rows))
   powers = np.exp(logits - logits.max(axis=1, keepdims=True))
   np.testing.assert_allclose(
       probabilities, powers / powers.sum(axis=1, keepdims=True), rtol=1e-4)
