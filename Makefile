@@ -9,7 +9,8 @@ PIP := $(BIN) -m pip --disable-pip-version-check --no-input
 BACKEND_TESTS := tests/objectives tests/networks/test_resnet_v2.py \
   tests/networks/test_wide_resnet.py tests/training/test_augment.py \
   tests/training/test_student.py tests/training/test_student_elsewhere.py \
-  tests/runtime/test_precision.py tests/runtime/test_torch_batch_norm.py \
+  tests/runtime/test_gradients.py tests/runtime/test_precision.py \
+  tests/runtime/test_torch_batch_norm.py tests/training/test_best_weights.py \
   tests/report/test_progress.py
 
 .DEFAULT_GOAL := help
