@@ -24,6 +24,7 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import dataclasses
+import pathlib
 import resource
 import time
 
@@ -46,6 +47,7 @@ class Case:
   box: bool = False
   oracle: dict = dataclasses.field(default_factory=dict)
   single: bool = False  # the victim computes in float32
+  levels: int | None = None  # its API rounds to so many steps of a pixel
 
 
 def cases() -> dict[str, Case]:
@@ -72,7 +74,9 @@ def cases() -> dict[str, Case]:
     made[f"digits 64-16-10, {decimals} decimals"] = Case(
         "digits", 16, limit=limit, oracle={"decimals": decimals})
   made["digits 64-16-10, pixels in range"] = Case(
-      "digits", 16, 5, box=True)
+      "digits", 16, 10, target=15, box=True)
+  made["digits 64-16-10, 8-bit pixels"] = Case(
+      "digits", 16, 10, target=20, box=True, levels=255)
   return made | dict([slow])
 
 
@@ -130,11 +134,13 @@ class Bench:
         hidden=case.hidden, alpha=case.alpha, seed=seed,
         trained=case.data != "gauss",
         max_iter=200 if case.data == "digits" else 30,
-        dtype="float32" if case.single else "float64").load(parts, Runtime())
+        dtype="float32" if case.single else "float64",
+        input_levels=case.levels).load(parts, Runtime())
     settings = OracleSettings(**{"reveal": "logits", **case.oracle})
     oracle = Oracle(settings.live(victim))
     start = time.perf_counter()
-    extraction = Functional(box=case.box)(oracle, Knowledge(parts.pool), seed)
+    attack = Functional(box=case.box or None)
+    extraction = attack(oracle, Knowledge(parts.pool), seed)
     seconds = time.perf_counter() - start
     error, fidelity = _compared(extraction.surrogate, victim, parts, case)
     figures = {one.name: one.value for one in extraction.figures}
@@ -156,6 +162,8 @@ def _compared(surrogate, victim, parts, case) -> tuple[float, float]:
   low, high = parts.space.value_range
   shape = (_FRESH // 2, *parts.space.shape)
   near = rng.uniform(low, high, shape)
+  if case.levels:  # of pixels, which are whole numbers here
+    near = np.round(near)
   wide = near if case.box else rng.normal(
       (low + high) / 2, high - low, shape)
   real = np.concatenate([np.asarray(part.rows, np.float64) for part in (
@@ -183,7 +191,18 @@ def _told(surrogate, points: np.ndarray) -> np.ndarray:
       for i in range(0, len(points), 4096)])
 
 
-def summary(name: str, case: Case, runs: list[Run]) -> list[str]:
+def _largest_resident() -> float:
+  """MiB of this process since the last call, where Linux tells them."""
+  try:
+    text = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+  except OSError:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  return int(text.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def summary(name: str, case: Case, runs: list[Run],
+            resident: float) -> list[str]:
   exact = sum(run.done and run.error <= case.limit for run in runs)
   wrong = sum(run.done and run.error > run.tolerance for run in runs)
   ratios = np.array([run.rows / run.bound for run in runs])
@@ -196,7 +215,7 @@ def summary(name: str, case: Case, runs: list[Run]) -> list[str]:
       _percent(min(run.fidelity for run in runs if run.done))
       if any(run.done for run in runs) else "-",
       f"{np.median([run.seconds for run in runs]):.2f} (to "
-      f"{max(run.seconds for run in runs):.2f})"]
+      f"{max(run.seconds for run in runs):.2f})", f"{resident:,.0f}"]
 
 
 def listed(name: str, runs: list[Run]) -> str:
@@ -227,9 +246,11 @@ def main() -> None:
     if name.startswith("cifar") and not args.data_dir:
       absent.append(name)
       continue
+    bench.data(case.data)
+    _largest_resident()
     runs = [bench.run(case, seed)
             for seed in range(min(case.seeds, args.rounds))]
-    rows.append(summary(name, case, runs))
+    rows.append(summary(name, case, runs, _largest_resident()))
     lists.append(listed(name, runs))
     print(*rows[-1], sep=" | ", flush=True)
   if absent:
@@ -241,7 +262,7 @@ def main() -> None:
       timing.table(
           ["victim", "exact", "wrong", "rows / bound: mean (range)", "target",
            "error: median, largest", "limit", "least fidelity of those done, %",
-           "seconds: median"], rows),
+           "seconds: median", "MiB held at most"], rows),
       f"The process held {peak:,.0f} MiB at most, data sets included.",
       "## Every seed", *lists)
 
