@@ -22,6 +22,7 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -61,15 +62,16 @@ def table(name: str, path: str | None):
   from wsl_extraction.oracle.tables import Categorical, Continuous, Table
 
   if name == "german":
+    assert path, "Bench runs it with a path alone"
     dataset = datasets.load(path, columns=columns.Columns(label="credit"))
     rows, space = np.asarray(dataset.train.rows, np.float64), dataset.space
     kinds = space.columns if isinstance(space, Table) else ()
     numbers = [place for place, one in enumerate(kinds)
                if isinstance(one, Continuous)]
     rows[:, numbers] = _scaled(rows[:, numbers])
-    return rows, dataset.train.labels, Table([
+    return rows, dataset.train.labels, Table(tuple(
         one if isinstance(one, Categorical)
-        else Continuous(one.name, -1.0, 1.0) for one in kinds])
+        else Continuous(one.name, -1.0, 1.0) for one in kinds))
   x, y = getattr(sklearn_datasets, f"load_{name}")(return_X_y=True)
   return _scaled(x), y, Vectors(x.shape[1], -1.0, 1.0)
 
@@ -148,7 +150,7 @@ class Bench:
                extraction.figure("thresholds"), rows, wrong, seconds,
                extraction.missing)
 
-  def victim(self, model: Any, space: Any, pool: np.ndarray):
+  def victim(self, model: Any, space: Any, pool: np.ndarray) -> Any:
     from wsl_extraction.data import examples, split
     from wsl_extraction.runtime.runtime import Runtime
     from wsl_extraction.victims.sklearn_model import Sklearn
@@ -161,14 +163,16 @@ class Bench:
     return source.load(parts, Runtime())
 
   def attack(self, attack: Any, victim: Any, reveal: str,
-             pool: np.ndarray | None, seed: int):
+             pool: np.ndarray | None, seed: int) -> Any:
     """The extraction, the rows charged, and the seconds of CPU."""
     from wsl_extraction.attacks.knowledge import Knowledge
     from wsl_extraction.data.examples import Examples
+    from wsl_extraction.oracle import reveal_names
     from wsl_extraction.oracle.oracle import Oracle
     from wsl_extraction.oracle.settings import OracleSettings
 
-    oracle = Oracle(OracleSettings(reveal=reveal).live(victim))
+    oracle = Oracle(OracleSettings(reveal=reveal_names.parse(
+        "reveal", reveal)).live(victim))
     start = time.process_time()
     extraction = attack(
         oracle, Knowledge(None if pool is None else Examples(pool)), seed)
@@ -235,8 +239,7 @@ def main() -> None:
                 for name in LEAVES for search in SEARCHES
                 if name != "german" or german],
       "sums": [(f"{name}, {trees} of {kind}, depth {depth}",
-                lambda seed, one=(name, kind, depth, trees):
-                bench.sum(*one, seed))
+                functools.partial(bench.sum, name, kind, depth, trees))
                for name in ("wine", "breast_cancer")
                for kind, depth, trees in SUMS]}
   for group, cases in groups.items():

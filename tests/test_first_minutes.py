@@ -189,7 +189,8 @@ def test_gin_files_are_plain_arguments_and_modules_are_here(tmp_path, shared):
 
 @pytest.mark.parametrize("name, absent", [
     ("train", ()), ("evaluate", ()), ("label", ("shard",)),
-    ("reproduce", ("seed", "shard")), ("hardness", ("seed", "data_dir", "cache_dir")),
+    ("reproduce", ("seed", "shard")),
+    ("hardness", ("seed", "data_dir", "cache_dir")),
     ("doctor", ("seed", "gin_file", "gin_bindings")),
 ])
 def test_help_lists_the_flags_that_the_command_reads(

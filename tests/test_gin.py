@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gin
 import keras
 import pytest
@@ -42,7 +44,7 @@ def test_functional_extraction_is_exact(tmp_path):
   # On all images, none of which leaves this range.
   assert parts.space.value_range == (0, 255) and parts.space.features == 64
   assert copy.evaluation
-  proof = copy.evaluation.certificate
+  proof: Any = copy.evaluation.certificate
   assert proof
   assert 0 <= proof.lower <= proof.upper < bound
 

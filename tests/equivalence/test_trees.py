@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,17 @@ from wsl_extraction.oracle.spaces import Vectors
 from wsl_extraction.oracle.tables import Categorical, Continuous, Table
 
 SQUARE = Vectors(2, 0.0, 1.0)
-MIXED = Table([Continuous("a", 0.0, 1.0), Categorical("b", (0, 1, 2))],
+MIXED = Table((Continuous("a", 0.0, 1.0), Categorical("b", (0, 1, 2))),
               missing=True)
 
 
 def stump(threshold, feature=0, values=((1.0, 0.0), (0.0, 1.0))):
-  return DecisionTree(2, [feature, -1, -1], [threshold, 0, 0], [1, -1, -1],
-                      [2, -1, -1], [False] * 3, [values[0], *values])
+  return DecisionTree(2, *map(np.array, (
+      [feature, -1, -1], [threshold, 0, 0], [1, -1, -1], [2, -1, -1],
+      [False] * 3, [values[0], *values])))
 
 
-def compared(first, second, space=SQUARE, **options):
+def compared(first, second, space: Vectors | Table = SQUARE, **options) -> Any:
   return trees.compare(first, second, domain_of(space),
                        *tree_victims.ends(space), **options)
 
@@ -50,10 +52,10 @@ def test_the_last_bit_of_a_threshold_counts():
 
 def test_other_shapes_of_one_function_are_equal():
   # Cuts that change nothing, and comparisons in the other order.
-  both = DecisionTree(
-      2, [1, 0, 0, -1, -1, -1, -1], [0.5, 0.25, 0.25, 0, 0, 0, 0],
+  both = DecisionTree(2, *map(np.array, (
+      [1, 0, 0, -1, -1, -1, -1], [0.5, 0.25, 0.25, 0, 0, 0, 0],
       [1, 3, 5, -1, -1, -1, -1], [2, 4, 6, -1, -1, -1, -1], [False] * 7,
-      [[0, 0], [0, 0], [0, 0], [1, 0], [0, 1], [1, 0], [0, 1]])
+      [[0, 0], [0, 0], [0, 0], [1, 0], [0, 1], [1, 0], [0, 1]])))
   result = compared(stump(0.25), both)
   assert result.intersections == 4 and not result.differing
   assert result.text.startswith("the trees are equal on every row: all 4")
@@ -80,8 +82,9 @@ def test_where_only_labels_were_revealed_classes_are_compared():
   assert not result.differing and "the same class to every row" in result.text
   result = compared(sure, stump(0.5))
   assert "outputs differ by at most 4.0e-01" in result.text
-  numbers = [stump(0.5, values=((value,), (2.0,))) for value in (1.0, 1.001)]
-  assert compared(*numbers).differing == 1
+  first, second = (
+      stump(0.5, values=((value,), (2.0,))) for value in (1.0, 1.001))
+  assert compared(first, second).differing == 1
 
 
 @settings(max_examples=25, deadline=None)

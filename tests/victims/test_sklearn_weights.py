@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def softmax(logits):
 ], ids=lambda model: str(model)[:40])
 def test_they_answer_as_the_classifier_does(model, classes):
   model = fitted(model, classes)
-  weights = weights_of(model)
+  weights: Any = weights_of(model)
   assert weights is not None and weights.outputs == classes
   np.testing.assert_array_equal(
       weights(ROWS).argmax(axis=1), model.predict(ROWS))

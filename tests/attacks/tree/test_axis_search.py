@@ -13,6 +13,7 @@ from wsl_extraction.attacks.tree.axis_search import AxisSearch
 from wsl_extraction.attacks.tree.leaf_queries import domain_of
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.equivalence import steps
+from wsl_extraction.networks.step_sum import StepSum
 from wsl_extraction.oracle.spaces import Vectors
 from wsl_extraction.victims.sklearn_weights import weights_of
 
@@ -47,7 +48,8 @@ def test_a_hundred_stumps_are_recovered_and_proved(kind, link):
   assert extraction.figure("adds_up") == link
   assert same_classes(model, extraction) == 1
   victim = weights_of(model)
-  assert victim is not None
+  assert isinstance(victim, StepSum)
+  assert isinstance(extraction.weights, StepSum)
   result = steps.compare(victim, extraction.weights, domain_of(SPACE),
                          centred=True)
   assert result is not None
@@ -95,7 +97,7 @@ def test_a_difference_of_two_sums_is_the_largest_on_any_row():
       n_estimators=4, max_depth=1, random_state=seed).fit(X[:, :3], Y)
             for seed in (0, 1)]
   first, second = map(weights_of, models)
-  assert first is not None and second is not None
+  assert isinstance(first, StepSum) and isinstance(second, StepSum)
   result = steps.compare(first, second, domain_of(Vectors(3, -1.0, 1.0)),
                          centred=False)
   assert result is not None

@@ -68,6 +68,7 @@ def test_trees_of_real_tables_are_recovered_and_proved(load, leaves, most):
   result = proof(victim, extraction, space)
   assert result.intersections == leaves
   assert not result.differing and not result.largest
+  assert isinstance(extraction.weights, DecisionTree)
   rows = np.random.default_rng(1).uniform(-1, 1, (10_000, x.shape[1]))
   np.testing.assert_array_equal(
       extraction.weights.to_sklearn().predict(rows), model.predict(rows))
@@ -201,7 +202,8 @@ def test_missing_values_are_a_value():
   model = tree.DecisionTreeClassifier(max_leaf_nodes=12, random_state=0)
   victim = DecisionTree.of_sklearn(model.fit(x, y))
   assert victim.missing_left.any()
-  space = Table([Continuous(name, -1.0, 1.0) for name in "abcd"], missing=True)
+  space = Table(tuple(Continuous(name, -1.0, 1.0) for name in "abcd"),
+                missing=True)
   extraction = attack(tree_victims.asked(victim, space))
   assert extraction.status is Status.DONE, extraction.missing
   result = proof(victim, extraction, space)
@@ -216,8 +218,8 @@ def test_missing_values_are_a_value():
 def test_a_category_that_the_victim_never_saw(unknown):
   """It is asked about as all others; a victim that fails is paid for."""
   rng = np.random.default_rng(0)
-  space = Table([Categorical("colour", ("blue", "green", "red")),
-                 Continuous("size", 0.0, 1.0)])
+  space = Table((Categorical("colour", ("blue", "green", "red")),
+                 Continuous("size", 0.0, 1.0)))
   rows = np.stack([rng.integers(0, 2, 200), rng.random(200)], axis=1)
   labels = ((rows[:, 0] == 1) & (rows[:, 1] > 0.4)).astype(int)
   model = pipeline.make_pipeline(

@@ -32,10 +32,10 @@ def space_of(kind, features, rng):
   high = low + rng.uniform(0.1, 20, features)
   if kind == "box":
     return Vectors(features, tuple(low), tuple(high))
-  return Table([
+  return Table(tuple(
       Categorical(f"c{place}", tuple(range(rng.integers(2, 6))))
       if rng.integers(2) else Continuous(f"n{place}", low[place], high[place])
-      for place in range(features)], missing=kind == "missing")
+      for place in range(features)), missing=kind == "missing")
 
 
 def recovered(tree, space, reveal, seed, **settings):

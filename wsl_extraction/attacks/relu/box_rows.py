@@ -11,11 +11,18 @@ from wsl_extraction.attacks.relu.logit_queries import LogitQueries
 from wsl_extraction.networks.two_layer import TwoLayerNetwork
 
 LOOSE = 1e-7  # of the largest output: errors of a unit's first estimate
+COARSEST = 0.05  # tolerance beyond which a copy would mean nothing
 _CENTRES = 8
 _NOISIEST = 1e-5  # beyond which bends are no rounding
 _TIGHT = 60.0  # errors of answers: those of a network that was fitted,
 _SLIGHT = 3e-12  # of the largest output; or of one that is to be fitted yet
 _TOLERANCE = 1e-9
+
+
+def too_coarse(precision: float) -> str:
+  """The line about answers whose rounding hides what they say."""
+  return (f"answers are precise to {precision:.1e} of their size: too coarse "
+          "to certify a copy; ask for more decimals")
 
 
 class BoxRows:
@@ -78,6 +85,8 @@ class BoxRows:
     if not self.is_set:
       self.tolerance = max(
           _TOLERANCE, min(300 * precision, 1e-4), 6 * precision)
+    if self.tolerance > COARSEST:
+      return too_coarse(precision)
     return ""
 
   def _base(self) -> np.ndarray | None:

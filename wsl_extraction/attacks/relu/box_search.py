@@ -22,7 +22,7 @@ _INCOMPLETE = 3  # times as many fresh rows where units may be missing
 _FIRST_CHECK = 24
 _FAILURES = 30  # rays without a unit, after which it gives up
 _FITTED = 1300  # unknowns of units that are fitted after every repair
-_WORK = 1e11  # operations that all of these may take
+_WORK = 4e11  # operations that all of these may take
 _UNITS = 512  # beyond which it gives up
 _MOST_FITTED = 4500  # unknowns that are fitted in the end
 
@@ -125,7 +125,9 @@ class BoxSearch(BoxRows):
     points, outputs = self.answers.kept()
     off = np.abs(outputs - self.network(points)).max(axis=1)
     size = float(np.abs(outputs).max(initial=0)) or 1.0
-    limit = min(_WRONG * self._allowed(), 0.5 * self.tolerance * size)
+    limit = _WRONG * self._allowed()
+    if self.tolerance > LOOSE:  # of answers that no fit makes precise
+      limit = min(limit, 0.5 * self.tolerance * size)
     return points, off > max(limit, 3 * self._noise())
 
   def _explain(self) -> str:

@@ -17,6 +17,7 @@ from wsl_extraction.attacks.relu import (
     signs,
     smooth,
 )
+from wsl_extraction.attacks.relu.box_rows import COARSEST, too_coarse
 from wsl_extraction.attacks.relu.held_out import HeldOutCheck
 from wsl_extraction.attacks.relu.line_search import TooManyKinks
 from wsl_extraction.attacks.relu.logit_queries import LogitQueries
@@ -81,6 +82,8 @@ class Search:
     self.figures["precision"] = measured.relative
     if measured.missing:
       return measured.missing
+    if self._tolerance() > COARSEST:
+      return too_coarse(measured.relative)
     if self.answers.width > _MANY_OUTPUTS and self.answers.noise < 1e-12:
       self._reduce()
     missing = "nothing was tried"
