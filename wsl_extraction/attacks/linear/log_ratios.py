@@ -17,7 +17,7 @@ _CENTRE = 0.1  # weight of an interval's middle, beside 1 for its ends
 _STEPS = 60
 
 
-def least_squares(scored: Scored, resolution: float = 0.0) -> np.ndarray:
+def fitted(scored: Scored, resolution: float = 0.0) -> np.ndarray:
   """Weights [d + 1, K] by least squares, their mean over the classes 0.
 
   Args:

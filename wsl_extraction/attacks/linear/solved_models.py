@@ -178,7 +178,7 @@ class Solver:
   def _softmax(self, rows: Scored) -> LinearWeights:
     unit = self._queries.resolution
     weights = log_ratios.within_intervals(rows, unit) if (
-        unit and self._intervals) else log_ratios.least_squares(rows, unit)
+        unit and self._intervals) else log_ratios.fitted(rows, unit)
     return self._queries.region.of_inputs(weights[:-1], weights[-1])
 
   def _one_vs_rest(self, rows: Scored) -> LinearWeights:
