@@ -102,13 +102,18 @@ def test_labelling_while_actors_and_then_the_owner_are_killed(lab):
     return len(asked.read_text().splitlines())
 
   for life in range(2):
+    # Actors of an owner that was killed may take a moment to end.
+    gone = {actor.pid for actor in ray_clusters.workers("Holder")}
     with start(lab, label(address, "ray.sqlite")) as owner:
       for _ in range(2):
         before = batches()
         ray_clusters.await_(
             lambda before=before: batches() > before + rng.randrange(1, 6),
             owner)
-        rng.choice(ray_clusters.workers("Holder")).kill()
+        actor = rng.choice([actor for actor in ray_clusters.workers("Holder")
+                            if actor.pid not in gone])
+        actor.kill()
+        gone.add(actor.pid)
       if not life:
         time.sleep(rng.uniform(0, 1))
         owner.send_signal(signal.SIGKILL)
