@@ -128,7 +128,7 @@ def test_intervals_hold_the_weights_that_made_them():
   weights = log_ratios.within_intervals(scored, 0.01)
   exact = np.vstack([truth.kernel, truth.bias])
   assert np.abs(weights - exact).max() < 0.02
-  plain = log_ratios.least_squares(scored, 0.01)
+  plain = log_ratios.fitted(scored, 0.01)
   assert np.abs(weights - exact).max() < np.abs(plain - exact).max()
 
 
