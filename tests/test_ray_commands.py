@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from fixtures import commands, jpeg_files, ray_clusters
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.slow
 POOL, BATCH = 5000, 100
 # Answers by arithmetic on each row alone, and takes its time.
 VICTIM = """
-import pathlib, time
+import os, pathlib, time
 import numpy as np
 
 def scores(images):
   time.sleep(0.1)
-  pathlib.Path("asked").open("a").write(f"{len(images)}\\n")
+  pathlib.Path("asked").open("a").write(f"{os.getpid()}\\n")
   sums = np.asarray(images, np.float64).reshape(len(images), -1).sum(1)
   values = 1 + np.sin(sums[:, None] + np.arange(10))
   return values / values.sum(1, keepdims=True)
@@ -98,22 +99,24 @@ def test_labelling_while_actors_and_then_the_owner_are_killed(lab):
   rng, asked = random.Random(0), folder / "asked"
   asked.write_text("")
 
-  def batches():
-    return len(asked.read_text().splitlines())
+  def answering():
+    """The process of each batch, but for those that were killed."""
+    return [int(line) for line in asked.read_text().split()
+            if int(line) not in gone]
 
+  gone: set[int] = set()
   for life in range(2):
     # Actors of an owner that was killed may take a moment to end.
-    gone = {actor.pid for actor in ray_clusters.workers("Holder")}
+    gone |= set(answering())
     with start(lab, label(address, "ray.sqlite")) as owner:
       for _ in range(2):
-        before = batches()
-        ray_clusters.await_(
-            lambda before=before: batches() > before + rng.randrange(1, 6),
-            owner)
-        actor = rng.choice([actor for actor in ray_clusters.workers("Holder")
-                            if actor.pid not in gone])
-        actor.kill()
-        gone.add(actor.pid)
+        before = len(answering())
+        wanted = before + rng.randrange(2, 7)
+        ray_clusters.await_(lambda wanted=wanted: len(answering()) >= wanted,
+                            owner)
+        actor = rng.choice(sorted(set(answering())))
+        psutil.Process(actor).kill()
+        gone.add(actor)
       if not life:
         time.sleep(rng.uniform(0, 1))
         owner.send_signal(signal.SIGKILL)
@@ -129,7 +132,8 @@ def test_labelling_while_actors_and_then_the_owner_are_killed(lab):
   last = err.splitlines()[-1]
   assert f"{POOL}/{POOL} examples" in last and "examples/s" in last
   assert "  actor 1 " in last and "  actor 2 " in last
-  assert batches() > POOL / BATCH  # some were lost
+  # Some were lost.
+  assert len(asked.read_text().splitlines()) > POOL / BATCH
   alone = commands.run(label(None, "alone.sqlite"), folder,
                        environment(folder))
   assert alone.stdout.replace("alone", "ray") == out
