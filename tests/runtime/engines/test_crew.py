@@ -73,6 +73,15 @@ def test_no_more_workers_than_there_are_tasks():
   assert engine.started == [1, 2]
 
 
+def test_a_question_outlives_the_workers_that_it_was_put_to():
+  with Crew(ScriptedEngine(1, lost=(0, 1)), Echo) as crew:
+    assert crew.ask("answer", 7) == 7
+    assert crew.replaced == 2
+  with (Crew(ScriptedEngine(1, lost=range(9)), Echo) as crew,
+        pytest.raises(InputError, match=r"^4 workers ended one after the")):
+    crew.ask("answer", 7)
+
+
 def test_a_task_that_ends_every_worker_is_given_up():
   engine = ScriptedEngine(1, depth=1, lost=range(9))
   said = (r"4 workers ended one after the other on a task \(it fell\); see "

@@ -79,7 +79,7 @@ class Crew:
         if isinstance(outcome.value, Exception):
           raise outcome.value
         return outcome.value
-      while self.lost:
+      while self.lost and self.room():
         self.send(self.lost.popleft())
 
   def room(self, depth: Callable[[str], int] | None = None) -> int:
@@ -183,7 +183,7 @@ class Crew:
     except InputError as error:
       if not self._engine.is_remote:
         raise
-      raise _prefixed(worker.name, error) from error
+      raise InputError(f"{worker.name}: {error}") from error
     member.is_ready, self._failed_starts = True, 0
 
   def _ended(self, member: Member, done: set[concurrent.futures.Future]
@@ -232,7 +232,3 @@ def _value_of(worker: Worker, method: str) -> Any:
   future = worker.call(method)
   concurrent.futures.wait([future])
   return worker.result(future)
-
-
-def _prefixed(name: str, error: InputError) -> InputError:
-  return InputError(f"{name}: {error}")
