@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from fixtures import linear_victims as victims
 from wsl_extraction.attacks.extraction import Status
@@ -44,15 +45,18 @@ def test_models_of_scikit_learn_are_recovered(name, error):
           math.log2(math.pi * math.sqrt(d) / (2 * error)) + 1)
 
 
-def test_noise_takes_more_rows_and_is_held_against_the_labels():
-  truth = LinearWeights.binary(np.array([1.0, -2.0, 0.5, 0.3]), 0.4)
-  rng = np.random.default_rng(0)
-
+def noisy(truth, rng):
+  """Logits of a linear model, one in ten of which are swapped."""
   def predict(rows):
     values = truth(rows)
     flipped = rng.random(len(rows)) < 0.1
     return np.where(flipped[:, None], values[:, ::-1], values)
+  return predict
 
+
+def test_noise_takes_more_rows_and_is_held_against_the_labels():
+  truth = LinearWeights.binary(np.array([1.0, -2.0, 0.5, 0.3]), 0.4)
+  predict = noisy(truth, np.random.default_rng(0))
   told = extract(victims.oracle(predict, 4), noise=0.1, error=1e-3)
   assert told.status is Status.DONE, told.missing
   assert distance(told, truth) <= 1e-3
@@ -62,16 +66,34 @@ def test_noise_takes_more_rows_and_is_held_against_the_labels():
     assert "not linear" in untold.missing
 
 
+def test_the_error_with_noise_is_the_one_that_was_asked_for():
+  """A case whose posterior had long tails at a small variance."""
+  rng = np.random.default_rng(16)
+  truth = LinearWeights.binary(rng.normal(size=64), rng.normal())
+  extraction = extract(victims.oracle(noisy(truth, rng), 64), noise=0.1,
+                       seed=16)
+  assert extraction.status is Status.DONE, extraction.missing
+  assert distance(extraction, truth) <= 1e-4
+  error = next(one for one in extraction.figures if one.name == "error")
+  assert "but for a chance of 0.001" in error.text
+
+
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 def test_bisection_of_noisy_comparisons(noise):
-  """Ends near the angle in almost all of 40 cases."""
-  rng = np.random.default_rng(0)
+  """Angles lie outside of the interval as often as was asked for."""
+  rng, doubt, count = np.random.default_rng(0), 0.1, 300
   errors = []
-  for angle in rng.uniform(-1.5, 1.5, 40):
+  for angle in rng.uniform(-noisy_bisection.HALF, noisy_bisection.HALF, count):
     errors.append(noisy_bisection.bayesian(
         lambda other, angle=angle: bool(
-            (angle > other) != (rng.random() < noise)), 1e-3, noise, 1) - angle)
-  assert (np.abs(errors) < 5e-3).mean() >= 0.9
+            (angle > other) != (rng.random() < noise)), 1e-3, doubt, noise, 1
+    ) - angle)
+  outside = int((np.abs(errors) > 0.5e-3).sum())
+  # Jumps of the posterior at the last comparisons leave less than the doubt.
+  assert 0 < outside <= stats.binom.ppf(0.999, count, doubt)
+
+
+def test_bisection_of_right_comparisons():
   assert noisy_bisection.bisect(
       lambda other: other < 0.7, 1e-9) == pytest.approx(0.7, abs=1e-9)
 

@@ -26,7 +26,7 @@ from wsl_extraction.oracle.ledger import BudgetExceeded
 from wsl_extraction.oracle.reveals import Label
 from wsl_extraction.oracle.spaces import Images, Vectors
 
-_SHARE = 0.8  # of the error that the posterior deviations take
+_DOUBT = 1e-3  # of all coordinates together: one is off by more than its share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class DimensionCoupling(Attack):
   lie around it. Features are measured by halves of their ranges.
 
   It is DONE only if fresh rows, most of them near the boundary, contradict
-  nothing: all of their labels, or with noise the share that noise allows.
+  nothing: all of their labels, or with noise the share that noise allows. With
+  noise nothing is certain: `error` then holds but for a chance of 1 in 1,000.
 
   Attributes:
     error: The largest distance of the unit vectors of victim and copy.
@@ -112,7 +113,8 @@ class DimensionCoupling(Attack):
     return Extraction(surrogate, status, weights, (
         Figure("features", region.features),
         Figure("error", self.error,
-               f"{self.error:.0e} of the unit vector (w, b), at most"),
+               f"{self.error:.0e} of the unit vector (w, b), at most"
+               + f", but for a chance of {_DOUBT:g}" * bool(self.noise)),
         Figure("noise", self.noise, f"{self.noise:g} of all labels are wrong"
                if self.noise else "")), missing)
 
@@ -123,6 +125,7 @@ class DimensionCoupling(Attack):
   def _couple(self, halfspace: Lifted | Through) -> None:
     """Finds the halfspace's vector, a coordinate at a time."""
     size = halfspace.size
+    width = 2 * self.error / math.sqrt(size)
     vector = np.zeros(size)
     vector[0] = 1.0
     if not self._votes(halfspace, vector):
@@ -138,10 +141,9 @@ class DimensionCoupling(Attack):
 
       if self.noise:
         angle = noisy_bisection.bayesian(
-            is_above, _SHARE * self.error / math.sqrt(size), self.noise, i + 1)
+            is_above, width, _DOUBT / size, self.noise, i + 1)
       else:
-        angle = noisy_bisection.bisect(
-            is_above, 2 * self.error / math.sqrt(size))
+        angle = noisy_bisection.bisect(is_above, width)
       halfspace.vector = (math.cos(angle) * halfspace.vector
                           + math.sin(angle) * axis)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 _CELLS = 64  # of the prior
 _UNIFORM = 0.3  # share of the prior that is spread evenly
-_TAIL = 1e-4  # of the posterior, on either side, that its deviation leaves out
 HALF = np.pi / 2
 
 
@@ -29,18 +28,20 @@ def bisect(is_above: Callable[[float], bool], width: float) -> float:
   return (low + high) / 2
 
 
-def bayesian(is_above: Callable[[float], bool], deviation: float, noise: float,
-             dimension: int) -> float:
+def bayesian(is_above: Callable[[float], bool], width: float, doubt: float,
+             noise: float, dimension: int) -> float:
   """The angle in -pi/2..pi/2, by comparisons that are wrong now and then.
 
   Asks about the median of the posterior density, which is constant between the
-  medians so far.
+  medians so far. Its variance is no reason to end: what little mass lies
+  outside of the narrow peak lies far away.
 
   Args:
     is_above: True if the angle exceeds a number; wrong with probability
       `noise`, each time anew.
-    deviation: The standard deviation of the posterior at the end, without its
-      tails: these have almost no mass, but lie far away.
+    width: Of the interval that is left, at most; its middle is returned.
+    doubt: The posterior probability that the angle lies outside of it, half on
+      either side.
     noise: Below 1/2.
     dimension: That of the vector so far; for a random vector the angle of the
       next coordinate has density cos^(dimension - 1).
@@ -55,11 +56,10 @@ def bayesian(is_above: Callable[[float], bool], deviation: float, noise: float,
   mass = (1 - _UNIFORM) * mass / mass.sum() + _UNIFORM / _CELLS
   while True:
     sums = np.cumsum(mass)
-    likely = slice(np.searchsorted(sums, _TAIL),
-                   np.searchsorted(sums, 1 - _TAIL) + 1)
-    mean, variance = _moments(edges[likely.start:likely.stop + 1], mass[likely])
-    if variance <= deviation**2:
-      return mean
+    low, high = np.interp([doubt / 2, 1 - doubt / 2],
+                          np.append(0.0, sums), edges)
+    if high - low <= width:
+      return float((low + high) / 2)
     cell = int(np.searchsorted(sums, 0.5))
     before = sums[cell] - mass[cell]
     share = (0.5 - before) / mass[cell]
@@ -71,12 +71,3 @@ def bayesian(is_above: Callable[[float], bool], deviation: float, noise: float,
     mass[:cell + 1] *= noise if above else 1 - noise
     mass[cell + 1:] *= 1 - noise if above else noise
     mass /= mass.sum()
-
-
-def _moments(edges: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
-  """Mean and variance of a density that is constant between edges."""
-  mass = mass / mass.sum()
-  middles = (edges[1:] + edges[:-1]) / 2
-  mean = float(mass @ middles)
-  spread = (middles - mean)**2 + (edges[1:] - edges[:-1])**2 / 12
-  return mean, float(mass @ spread)
