@@ -200,21 +200,23 @@ def test_an_actor_that_cannot_start(lab):
   assert set(failed.after) == set(failed.before)
 
 
-def test_no_place_for_an_actor(lab):
+def test_no_place_for_an_actor_or_a_run(lab):
   folder, address = lab
-  # Another owner's actors have all CPUs.
-  with start(lab, label(address, "first.sqlite")) as first:
+  # Another owner's actors have all CPUs, for a minute.
+  with start(lab, label(address, "first.sqlite", "--batch_size=5")) as first:
     ray_clusters.await_(lambda: len(ray_clusters.workers("Holder")) == 2,
                         first)
-    refused = commands.run(
-        label(address, "second.sqlite", "--start_timeout=2"), folder,
-        environment(folder))
+    refused = [commands.run([*command, "--start_timeout=2"], folder,
+                            environment(folder))
+               for command in (label(address, "second.sqlite"),
+                               reproduce(address, "second"))]
     first.terminate()
     first.communicate()
-  assert refused.status == 2
-  assert refused.stderr.startswith(
-      "error: no actor was ready within 2 s: each takes 1 CPUs; see with ")
-  assert refused.stderr.count("\n") == 1
+  for noun, done in zip(("actor", "task"), refused, strict=True):
+    assert done.status == 2
+    assert done.stderr.startswith(
+        f"error: no {noun} had a place within 2 s: each takes 1 CPUs; see ")
+    assert done.stderr.count("\n") == 1
 
 
 def table(text):
@@ -249,5 +251,3 @@ def test_a_grid_with_a_killed_run_gives_the_table_of_one_process(lab):
         (folder / "alone" / name).read_text())
   assert (out.splitlines()[2:] and "2 of 2 runs" in out)
   assert not list(folder.glob("ray/.owner-*"))
-
-

@@ -60,8 +60,7 @@ def engine(keeps: bool) -> Engine:
     count = chosen.processes or 1
     if not keeps:
       return in_process.Threads(count) if count > 1 else in_process.InProcess()
-    return in_process.InProcess() if count == 1 else processes.Processes(
-        count, chosen.start_timeout)
+    return in_process.InProcess() if count == 1 else processes.Processes(count)
   from wsl_extraction.runtime.engines import ray_cluster
 
   return ray_cluster.RayCluster(

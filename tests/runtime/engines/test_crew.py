@@ -110,9 +110,15 @@ def test_workers_that_end_before_they_are_ready():
     Crew(ScriptedEngine(1, broken_starts=3), Echo)
 
 
-def test_no_worker_becomes_ready():
-  with pytest.raises(InputError, match=r"^no actor was ready within 0\.2 s$"):
-    Crew(ScriptedEngine(1, is_never_ready=True), Echo)
+def test_no_worker_has_a_place():
+  with pytest.raises(InputError, match=r"^no actor had a place within 0\.2 s$"):
+    Crew(ScriptedEngine(1, has_places=False), Echo)
+
+
+def test_a_worker_may_take_its_time_once_it_has_a_place():
+  """It may train the victim that all others then have."""
+  with Crew(ScriptedEngine(1, start_seconds=0.5), Echo) as crew:
+    assert run(crew, [1]) == [1]
 
 
 def test_facts_of_every_worker_are_looked_at():
@@ -133,7 +139,7 @@ def test_facts_of_every_worker_are_looked_at():
 def test_processes_that_are_killed_label_all_the_same(tmp_path):
   """Both end in the middle of a batch; the rest is answered by others."""
   rows, notices = labellers.pool(400), []
-  with Processes(2, 60.0) as engine, Crew(
+  with Processes(2) as engine, Crew(
       engine, Echo, None, notices.append) as crew:
     crew.grow()
     pids = {crew.ask("pid")}
@@ -147,7 +153,7 @@ def test_processes_that_are_killed_label_all_the_same(tmp_path):
     [notice] = notices
     assert notice.startswith("process ")
     assert "has ended (its process was killed or crashed)" in notice
-  with Processes(2, 60.0) as engine:
+  with Processes(2) as engine:
     labellers.label(engine, tmp_path / "s", rows)
   with labellers.store(tmp_path / "s") as kept:
     assert (kept.spent, kept.resent, len(kept)) == (400, 0, 400)

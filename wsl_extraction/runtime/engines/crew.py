@@ -46,7 +46,7 @@ class Crew:
       notice: Called with a line for the user when a worker is lost.
 
     Raises:
-      InputError: The object cannot be made, or no worker becomes ready.
+      InputError: The object cannot be made, or no worker has a place for it.
     """
     self._engine, self._make = engine, make
     self._accept, self._notice = accept, notice
@@ -158,10 +158,9 @@ class Crew:
         outcomes += self._ended(member, done)
       elif member.worker.ready in done:
         self._begun(member)
-    if self._ready():
+    if any(one.worker.has_place for one in self._members.values()):
       self._alone_since = time.monotonic()
-    elif (self._engine.is_remote and
-          time.monotonic() - self._alone_since > self._engine.patience):
+    elif time.monotonic() - self._alone_since > self._engine.patience:
       raise InputError(self._engine.shortage())
     return outcomes
 

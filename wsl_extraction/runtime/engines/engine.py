@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import concurrent.futures
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,11 @@ class Worker(abc.ABC):
 
   name: str
   ready: concurrent.futures.Future
+
+  @property
+  def has_place(self) -> bool:
+    """True once it can make its object, which may take hours."""
+    return True
 
   @abc.abstractmethod
   def call(self, method: str, *arguments: Any) -> concurrent.futures.Future:
@@ -63,14 +69,14 @@ class Engine(abc.ABC):
     depth: The most tasks that a worker has at once, those included that wait.
     is_remote: Whether workers are other processes, of which an answer takes
       its time and which can end.
-    patience: Seconds in which one of the workers has to be ready.
+    patience: Seconds in which one of the workers has to have a place.
   """
 
   noun: str
   workers: int
   depth: int
   is_remote: bool
-  patience: float
+  patience: float = math.inf
 
   @abc.abstractmethod
   def start(self, make: Make, number: int) -> Worker:
@@ -82,8 +88,8 @@ class Engine(abc.ABC):
     """
 
   def shortage(self) -> str:
-    """A line that says why no worker may have become ready."""
-    return f"no {self.noun} was ready within {self.patience:g} s"
+    """A line that says why no worker may have a place."""
+    return f"no {self.noun} had a place within {self.patience:g} s"
 
   def close(self) -> None:
     """Gives back what the engine holds."""
@@ -102,6 +108,9 @@ class Holder:
   What its methods return, or the `InputError` that they raise, comes back as a
   value: no library in between has to be able to copy an exception.
   """
+
+  def here(self) -> None:
+    """Shows by its end that the worker has its place."""
 
   def begin(self, make: Make) -> tuple[bool, Any]:
     """Makes the object."""

@@ -12,7 +12,6 @@ class InProcess(Engine):
   """This process computes, one task after the other."""
 
   noun, workers, depth, is_remote = "process", 1, 1, False
-  patience = 0.0
 
   def start(self, make: Make, number: int) -> Worker:
     return _Own(make())
@@ -47,7 +46,7 @@ def _done(value: Any) -> concurrent.futures.Future:
 class Threads(Engine):
   """Threads of this process, for tasks that wait for processes of their own."""
 
-  noun, depth, is_remote, patience = "process", 1, False, 0.0
+  noun, depth, is_remote = "process", 1, False
 
   def __init__(self, workers: int):
     """Starts so many threads, each when it is needed."""

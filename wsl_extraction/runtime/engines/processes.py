@@ -35,15 +35,14 @@ class Processes(Engine):
 
   noun, depth, is_remote = "process", 2, True
 
-  def __init__(self, workers: int, patience: float):
+  def __init__(self, workers: int):
     """Starts nothing yet.
 
     Args:
       workers: How many there should be. They have the present environment,
         even if that of this process changes.
-      patience: Seconds in which one of them has to be ready.
     """
-    self.workers, self.patience = workers, patience
+    self.workers = workers
     cpus = max(available_cpus() // workers, 1)
     self._environment = {**threads(cpus), **os.environ}
 

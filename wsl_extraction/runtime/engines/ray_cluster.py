@@ -57,7 +57,7 @@ class RayCluster(Engine):
         or hosts where there are no accelerators.
       devices: The accelerators that each takes; None for one where there are
         any.
-      patience: Seconds in which one of them has to be ready.
+      patience: Seconds in which one of them has to have a place.
       environment: Variables that differ in workers, beside those of threads.
       keeps: Whether a worker keeps its object, as an actor. Else each call is
         a task in a process that ends with it.
@@ -107,7 +107,12 @@ class _Actor(Worker):
     actor = ray.remote(Holder).options(
         **options, max_restarts=0, max_concurrency=2)
     self._actor = actor.remote()
+    self._place = self._actor.here.remote().future()
     self.ready = self._actor.begin.remote(make).future()
+
+  @property
+  def has_place(self) -> bool:
+    return self._place.done()
 
   def call(self, method: str, *arguments: Any) -> concurrent.futures.Future:
     return self._actor.call.remote(method, arguments).future()
@@ -127,11 +132,14 @@ class _Tasks(Worker):
     self.name, self._ray, self._make = name, ray, make
     # A process ends with its call: none sees another's compiled code, random
     # state or memory.
-    self._task = ray.remote(max_calls=1, max_retries=0, **options)(
-        _make_and_call)
-    self._last: Any = None
-    self.ready = concurrent.futures.Future()
-    self.ready.set_result((True, None))
+    remote = ray.remote(max_calls=1, max_retries=0, **options)
+    self._task = remote(_make_and_call)
+    self._last = remote(_here).remote()
+    self.ready = self._last.future()
+
+  @property
+  def has_place(self) -> bool:
+    return self.ready.done()
 
   def call(self, method: str, *arguments: Any) -> concurrent.futures.Future:
     self._last = self._task.remote(self._make, method, arguments)
@@ -141,8 +149,11 @@ class _Tasks(Worker):
     return _result(self._ray, future)
 
   def close(self) -> None:
-    if self._last is not None:
-      self._ray.cancel(self._last, force=True)
+    self._ray.cancel(self._last, force=True)
+
+
+def _here() -> tuple[bool, Any]:
+  return True, Holder().here()
 
 
 def _make_and_call(make: Make, method: str, arguments: tuple[Any, ...]
