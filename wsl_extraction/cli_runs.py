@@ -25,18 +25,17 @@ _LEFT_BEHIND = ("checkpoint.npz", ".lock")
 class ClusterRuns:
   """Does runs on whatever host it is, in a process that ends with the run."""
 
-  def __init__(self, root: pathlib.Path, flags: Sequence[str], mark: str,
+  def __init__(self, root: pathlib.Path, mark: str,
                surroundings: Surroundings):
     """Starts nothing yet.
 
     Args:
       root: The folder of the table, as all hosts call it.
-      flags: Those of `train` that are the same for all runs.
       mark: The name of a file in it. A host that does not see it has a file
         system of its own, and gives the files of its runs back.
-      surroundings: Those of the command.
+      surroundings: Those of the command; its flags are those of `train`.
     """
-    self._root, self._flags, self._mark = root, flags, mark
+    self._root, self._mark = root, mark
     self._surroundings = surroundings
 
   def train(self, run: Run) -> Ended:
@@ -44,7 +43,7 @@ class ClusterRuns:
     self._surroundings.take_on()
     is_shared = (self._root / self._mark).exists()
     status, text = _launched(
-        run_processes.arguments(run, self._root, self._flags))
+        run_processes.arguments(run, self._root, self._surroundings.words))
     if status:
       return Ended(status, text[-_TEXT:])
     return Ended(0, "", {} if is_shared else _contents(run.folder(self._root)))

@@ -110,17 +110,16 @@ def _run(missing: Sequence[Run], root: pathlib.Path,
   """Does the runs by the engine of the flags; see `run_processes.run_all`."""
   if not missing:
     return [], 0
-  words = [f"--{name}={flags.FLAGS[name].value}"
-           for name in ("data_dir", "cache_dir") if flags.FLAGS[name].value]
+  surroundings = cli_workers.Surroundings.of_this()
   with contextlib.ExitStack() as stack:
     engine = stack.enter_context(cli_engines.engine(keeps=False))
-    make = functools.partial(run_processes.Processes, root, words)
+    make = functools.partial(
+        run_processes.Processes, root, surroundings.words)
     if engine.is_remote:
       root = root.absolute()
       mark = stack.enter_context(cli_runs.marked(root))
       make = functools.partial(
-          cli_runs.ClusterRuns, root, words, mark,
-          cli_workers.Surroundings.of_this())
+          cli_runs.ClusterRuns, root, mark, surroundings)
     return run_processes.run_all(missing, root, has_results, engine, make)
 
 
