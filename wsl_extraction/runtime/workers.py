@@ -21,6 +21,7 @@ import grain
 
 from wsl_extraction import checks
 from wsl_extraction.errors import InputError
+from wsl_extraction.runtime.engines.shares import available_cpus
 
 # Each worker makes its elements one after the other. Measured beside threads in
 # it and other sizes: benchmarks/pipeline.py.
@@ -32,9 +33,7 @@ _SHARED_BYTES = 1 << 12
 
 def default() -> int:
   """Returns how many processes may work: a CPU less than there are."""
-  if hasattr(os, "sched_getaffinity"):
-    return max(1, len(os.sched_getaffinity(0)) - 1)
-  return max(1, (os.cpu_count() or 1) - 1)
+  return max(1, available_cpus() - 1)
 
 
 def read_ahead(elements: Any, workers: int | None = None,
