@@ -119,7 +119,8 @@ class ResponseStore:
     for position, key in enumerate(keys):
       first.setdefault(key, position)
     with self._file.explained():
-      for key, in self._select("key", list(first)):
+      for key, in store_tables.responses(
+          self._file.database, "key", list(first)):
         if first.pop(key, None) is None:
           raise sqlite3.DatabaseError("a row is not in its place")
     return np.fromiter(first.values(), np.int64, len(first))
@@ -132,8 +133,9 @@ class ResponseStore:
     """
     with self._file.explained():
       rows: dict[bytes, tuple[bytes, bytes]] = {}
-      for key, classes, values, check in self._select(
-          "key, classes, vals, crc", list(dict.fromkeys(keys))):
+      for key, classes, values, check in store_tables.responses(
+          self._file.database, "key, classes, vals, crc",
+          list(dict.fromkeys(keys))):
         store_tables.check_row(classes, values, check)
         rows[key] = classes, values
     absent = sum(key not in rows for key in keys)
@@ -256,6 +258,3 @@ class ResponseStore:
       keys = [joined[start:start + size]
               for start in range(0, len(joined), size)]
       self._charges.recall(batch, [keys[row] for row in self.missing(keys)])
-
-  def _select(self, columns: str, keys: list[bytes]) -> Iterator[Any]:
-    return store_tables.responses(self._file.database, columns, keys)
