@@ -175,7 +175,8 @@ def test_a_row_outside_of_the_space_is_not_charged(tmp_path):
   assert charges(tmp_path) == (20, 0)
 
 
-def test_few_batches_are_in_flight_however_many_there_are(tmp_path):
+def most_in_flight(tmp_path, engine, count):
+  """The most rows that were sent and not kept, of a pool of so many."""
   held, most = [], []
 
   class Counting(labellers.Labeller):
@@ -186,26 +187,18 @@ def test_few_batches_are_in_flight_however_many_there_are(tmp_path):
       most.append(sum(held) - kept)
       return super().answer(rows, keys)
 
-  label(ScriptedEngine(2), tmp_path, labellers.pool(4000),
+  label(engine, tmp_path, labellers.pool(count),
         make=lambda: Counting(str(tmp_path / "s-log")))
-  assert sum(held) == 4000
+  assert sum(held) == count
+  return max(most)
+
+
+def test_few_batches_are_in_flight_however_many_there_are(tmp_path):
   # Quick workers get more at once, so that they never wait, up to 64.
-  assert max(most) <= 2 * 64 * 10
+  assert most_in_flight(tmp_path, ScriptedEngine(2), 4000) <= 2 * 64 * 10
 
 
 def test_large_rows_are_two_batches_at_a_worker(tmp_path, monkeypatch):
-  held, most = [], []
-
-  class Counting(labellers.Labeller):
-    def answer(self, rows, keys):
-      with sqlite3.connect(tmp_path / "s") as database:
-        kept = database.execute("SELECT COUNT(*) FROM responses").fetchone()[0]
-      held.append(len(rows))
-      most.append(sum(held) - kept)
-      return super().answer(rows, keys)
-
   # A row of this pool and its answer have 20 bytes.
   monkeypatch.setattr(labelling, "_MOST_BYTES", 10 * 20 * 2)
-  label(ScriptedEngine(1), tmp_path, labellers.pool(1000),
-        make=lambda: Counting(str(tmp_path / "s-log")))
-  assert sum(held) == 1000 and max(most) <= 2 * 10
+  assert most_in_flight(tmp_path, ScriptedEngine(1), 1000) == 2 * 10
