@@ -16,7 +16,6 @@ size.
 from __future__ import annotations
 
 import pathlib
-import tempfile
 
 import numpy as np
 import psutil
@@ -126,7 +125,7 @@ def main() -> None:
       __doc__, rounds=8, rows=f"how many rows; {_ROWS:,} by default")
   count = 2000 if args.quick else int(args.rows or _ROWS)
   rows = []
-  with tempfile.TemporaryDirectory(dir=timing.ROOT) as name:
+  with timing.scratch() as name:
     folder = pathlib.Path(name)
     for phase, contestants in _phases(folder, count, args.rounds):
       named = dict(zip(_NAMES, contestants, strict=True))

@@ -31,7 +31,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -220,7 +219,7 @@ def _worker(job: str) -> None:
 
 
 def _figures(kind: str, name: str, count: int) -> dict:
-  with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder:
+  with timing.scratch() as folder:
     done = subprocess.run(
         [sys.executable, sys.argv[0], "--worker", json.dumps(
             [kind, name, count, f"{folder}/responses"])],

@@ -14,7 +14,6 @@ its 5,000 digits, with 10 classes and with 1,000.
 from __future__ import annotations
 
 import pathlib
-import tempfile
 
 import timing
 
@@ -55,7 +54,7 @@ def _label(victim, images) -> None:
   from wsl_extraction.oracle.responders import Live
   from wsl_extraction.oracle.response_store import ResponseStore
   from wsl_extraction.oracle.reveals import Scores
-  with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder, ResponseStore(
+  with timing.scratch() as folder, ResponseStore(
       pathlib.Path(folder) / "responses.sqlite", Scores(),
       victim.outputs) as store:
     oracle = Oracle(Live(victim, Scores()), store=store, batch_size=_BATCH)

@@ -21,7 +21,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 
@@ -80,7 +79,7 @@ def _actors(args, contestant: str) -> Iterator[float]:
   actors = _CONTESTANTS.index(contestant)
   engine = RayCluster(None, 2, None, 600.0, dict(os.environ), keeps=True) if (
       actors) else InProcess()
-  with (engine, tempfile.TemporaryDirectory(dir=timing.ROOT) as folder,
+  with (engine, timing.scratch() as folder,
         Crew(engine, functools.partial(Oracle, sizes, side)) as crew):
     crew.grow(actors)
     while crew.room() < actors * engine.depth:  # all of them are ready
@@ -203,7 +202,7 @@ def main() -> None:
              + " times the images/s of one."]
   if args.part != "actors":
     rows = 3000 if args.quick else int(args.rows or _ROWS)
-    with tempfile.TemporaryDirectory(dir=timing.ROOT) as folder:
+    with timing.scratch() as folder:
       figures = _owner(pathlib.Path(folder), rows, 10 if args.quick else
                        _CLASSES)
     text.append(timing.table(

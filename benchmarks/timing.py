@@ -11,6 +11,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
@@ -50,6 +51,16 @@ def arguments(description: str | None, rounds: int = 7,
   args.rounds = 1 if args.quick else args.rounds
   args.start = time.perf_counter()
   return args
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+  """A folder for the time of a measurement, on the disk of the checkout.
+
+  It lies below runs/, which git ignores: a killed program leaves it there.
+  """
+  folder = ROOT / "runs"
+  folder.mkdir(exist_ok=True)
+  return tempfile.TemporaryDirectory(dir=folder)
 
 
 def rate(amount: float, work: Callable[[], object]) -> float:
