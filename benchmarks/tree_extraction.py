@@ -215,6 +215,7 @@ def plot(bench: Bench, seeds: range) -> None:
   axes.set(xscale="log", yscale="log", xlabel="leaves of the victim",
            ylabel="rows", title="Rows to recover a tree exactly (digits)")
   axes.set_xticks(counts, [str(one) for one in counts])
+  axes.set_xticks([], minor=True)  # their labels would lie on these
   axes.legend()
   figure.tight_layout()
   path = timing.ROOT / "docs" / "results" / "tree_extraction.png"
