@@ -17,13 +17,14 @@ from wsl_extraction import checks
 from wsl_extraction.attacks.attack import Attack
 from wsl_extraction.attacks.data_sheet import Queries
 from wsl_extraction.attacks.defaults import default_attack
-from wsl_extraction.attacks.extraction import Extraction
+from wsl_extraction.attacks.extraction import Extraction, Status
 from wsl_extraction.attacks.knowledge import Knowledge
 from wsl_extraction.attacks.learning import query_log
 from wsl_extraction.attacks.tree.leaf_queries import domain_of
 from wsl_extraction.data import convert as data
 from wsl_extraction.data.split import Parts
 from wsl_extraction.equivalence import proofs
+from wsl_extraction.equivalence.certify import Certificate
 from wsl_extraction.errors import InputError, VictimWarning
 from wsl_extraction.evaluation import by_goal
 from wsl_extraction.evaluation.adversarial import Measures
@@ -265,6 +266,7 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
         scores=options.reveal.scale is not None,
         centred=options.reveal.scale is not Quantity.LOGITS, report=stage)
     evaluation = dataclasses.replace(evaluation, certificate=proof)
+    extraction = _held_against(extraction, proof)
   fields = result.fields(
       attack=attack.name, goal=attack.goal.value,
       status=extraction.status.value, missing=extraction.missing,
@@ -280,6 +282,25 @@ def perform(victim: Victim, attack: Attack, parts: Parts,
   fields["seconds"] = time.monotonic() - started
   return Copy(keras_saving.call_once(extraction.surrogate), extraction,
               evaluation, oracle.ledger, json_text.plain(fields))
+
+
+def _held_against(extraction: Extraction,
+                  proof: proofs.Proof | None) -> Extraction:
+  """The extraction, INCOMPLETE where a proof contradicts its tolerance."""
+  figures = {one.name: one.value for one in extraction.figures}
+  if (extraction.status is not Status.DONE or "tolerance" not in figures
+      or not isinstance(proof, Certificate)):
+    return extraction
+  # A backend may keep weights in fewer digits than fresh rows were judged by.
+  kept = max(np.finfo(one.dtype).eps
+             for one in extraction.surrogate.get_weights())
+  tolerance = max(figures["tolerance"], 1000 * kept)
+  if not proof.exceeds(tolerance):
+    return extraction
+  return dataclasses.replace(
+      extraction, status=Status.INCOMPLETE, missing=(
+          "fresh rows were right, but it is proved that somewhere logits "
+          f"differ by more than the tolerance, {tolerance:.1e} of the largest"))
 
 
 def _charges(ledger: Ledger, features: int) -> result.Charges:

@@ -56,6 +56,15 @@ def test_nothing_is_said_of_weights_that_are_not_known_or_deep(victim, copy):
   assert if_known(victim, copy) is None
 
 
+def test_a_tolerance_is_exceeded_only_for_sure():
+  """Logits are 16 at most, and differ by half of one."""
+  proof = proved(network(), network(0.5), high=8.0)
+  assert proof.size == pytest.approx(16)
+  assert proof.exceeds(0.5 / 16 / 4 - 1e-9)
+  assert not proof.exceeds(0.5 / 16 / 4 + 1e-9)
+  assert not Certificate(1e9, 2e9, 1.0).exceeds(1e-12)  # of unknown size
+
+
 def test_infinite_bounds_are_said_in_words():
   proof = Certificate(0.0, math.inf, 1.0)
   assert proof.fields()["most"] is None

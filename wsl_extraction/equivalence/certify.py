@@ -32,11 +32,23 @@ class Certificate:
     lower: A difference that some input has, rounded down.
     upper: A bound that is proved; infinite where numbers left float64's range.
     seconds: The time that it took.
+    size: No output of the victim is larger on the box; infinite if not known.
   """
 
   lower: float
   upper: float
   seconds: float
+  size: float = math.inf
+
+  def exceeds(self, tolerance: float) -> bool:
+    """Tells whether some input is off by more than the tolerance for sure.
+
+    Args:
+      tolerance: A share of the largest output, or of the largest difference of
+        two outputs where no more is known: those are twice as large, and less
+        their mean again twice as far off.
+    """
+    return self.lower > 4 * tolerance * self.size
 
   def fields(self) -> Mapping[str, Any]:
     """The fields of result.json; fewer digits never claim more."""
@@ -151,6 +163,9 @@ def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
   except InputError:  # infinite weights: folding left float64's range
     return Certificate(0.0, math.inf, time.monotonic() - start)
   size = max(float(np.abs(one).max(initial=0)) for one in f.weights)
+  _, most = bounds.affine_range(
+      box.low, box.high, f.weights[0], f.biases[0])
+  outputs = np.maximum(most, 0) @ np.abs(f.weights[1]) + np.abs(f.biases[1])
   largest = decide.largest_difference(
       f, g, box, SECONDS, enough=_ENOUGH * max(size, 1.0),
       report=lambda lower, upper: report(
@@ -162,7 +177,8 @@ def certify(victim: ReluNetwork, copy: ReluNetwork, box: domains.Box, *,
   lower, upper = lower - 2.0**-50 * abs(lower), upper * (1 + 2.0**-50)
   return Certificate(
       max(lower, 0.0) if math.isfinite(lower) else 0.0,
-      upper if math.isfinite(upper) else math.inf, largest.seconds)
+      upper if math.isfinite(upper) else math.inf, largest.seconds,
+      float(outputs.max()) + slack)
 
 
 def _folded(layers: _Layers, box: domains.Box,

@@ -129,6 +129,12 @@ class BoxRows:
     size = float(np.abs(outputs).max(initial=0)) or 1.0
     return self.answers.noise * size + self.answers.resolution
 
+  def errors(self) -> np.ndarray:
+    """Of all paid rows, as shares of the largest output, [n]."""
+    points, outputs = self.answers.kept()
+    size = float(np.abs(outputs).max(initial=0)) or 1.0
+    return np.abs(outputs - self.network(points)).max(axis=1) / size
+
   def _allowed(self) -> float:
     """What counts as explained, by the rows that are."""
     points, outputs = self.answers.kept()

@@ -55,10 +55,10 @@ class Functional(Attack):
       are equal in the box only. None leaves it to the oracle: to its space,
       and to what a few rows show. An API of images clips its inputs or rounds
       them to pixels, and is asked about such inputs alone.
-    share: Of the box, on which the copy may differ unseen: 3 / share fresh rows
-      in a row have to be right, which is 95 % confidence; thrice as many where
-      units may be missing. Of rows that are corners of the box, points in it
-      and examples.
+    share: Of fresh rows in a box, on which the copy may differ unseen: 3 /
+      share of them in a row have to be right, which is 95 % confidence; thrice
+      as many where units may be missing. About 60 % of them are corners of the
+      box, 15 % points in it, 25 % examples: of each kind more may differ.
     tolerance: The largest error on fresh rows, as a share of the largest
       output; None for one that fits the precision of the answers.
     held_out: Fresh rows of the certificate; thrice as many where a linear part
@@ -135,7 +135,6 @@ class Functional(Attack):
         surrogate, Status.INCOMPLETE if recovered.missing else Status.DONE,
         weights, _figures(recovered, answers), recovered.missing)
 
-
   def _domain(self, oracle: Oracle, examples: np.ndarray,
               rng: np.random.Generator) -> InputDomain:
     try:
@@ -179,13 +178,18 @@ def _figures(recovered: RecoveredNetwork,
   region, units = answers.region, recovered.network.units
   bound = region.features * units / answers.oracle.outputs + units + 1
   share = answers.oracle.ledger.rows / bound
-  where = (f"inputs from {region.box[0].min():g} to {region.box[1].max():g}"
-           if region.box else
-           f"all inputs within {region.radius / region.unit:.1e} times the "
-           "size of the data")
+  figures = recovered.figures
+  if region.box:
+    where = f"inputs from {region.box[0].min():g} to {region.box[1].max():g}"
+  else:
+    where = (f"all inputs within {region.radius / region.unit:.1e} times the "
+             "size of the data")
+  if "differs_on_at_most" in figures:
+    where += (f", but for at most {100 * figures['differs_on_at_most']:g} % of "
+              "rows like the fresh ones (corners of the box, points in it and "
+              "examples) with 95 % confidence")
   where += (", if the victim is a ReLU network of one hidden layer; rows "
             "cannot rule out another function")
-  figures = recovered.figures
   texts = {
       "bound": f"{bound:.0f} queries by counting unknowns; {share:.2f} of it "
                "were spent",
@@ -194,6 +198,8 @@ def _figures(recovered: RecoveredNetwork,
     texts["held_out_error"] = (
         f"{figures['held_out_error']:.1e} of the largest output, on "
         f"{figures['held_out_rows']} fresh rows")
+  if "differs_on_at_most" in figures:
+    texts["domain"] = where
   texts["inputs"] = answers.domain.text
   values = {"inputs": answers.domain.text, "domain": where, "bound": bound,
             "queries_per_bound": share, **figures}
