@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import types
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
 
-from wsl_extraction import cli_workers
+from wsl_extraction import cli, cli_workers
 from wsl_extraction.data.examples import Examples
 from wsl_extraction.data.split import Parts
 from wsl_extraction.errors import InputError
@@ -47,6 +48,16 @@ def test_a_worker_elsewhere_gets_no_pool_and_few_rows_of_the_test_set(
       5, 0, 128]
   assert len(cloudpickle.dumps(make)) < 40_000
   assert pickle.loads(pickle.dumps(sent)).num_classes == 3
+
+
+def test_workers_have_those_flags_of_the_command_that_were_given(monkeypatch):
+  flags = {name: types.SimpleNamespace(value=None)
+           for name in ("data_dir", "cache_dir")}
+  monkeypatch.setattr(cli, "FLAGS", flags)
+  assert cli_workers.Surroundings.of_this().words == ()
+  flags["data_dir"].value, flags["cache_dir"].value = "my data", "cache"
+  assert cli_workers.Surroundings.of_this().words == (
+      "--data_dir=my data", "--cache_dir=cache")
 
 
 def test_workers_have_the_backend_of_the_command(monkeypatch):

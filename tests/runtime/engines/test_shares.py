@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+from ray import exceptions
 
 from wsl_extraction.errors import InputError
 from wsl_extraction.runtime.engines import ray_cluster
@@ -72,3 +73,18 @@ def test_ray_is_not_installed(monkeypatch):
 def test_an_address_that_answers_nothing(address, said):
   with pytest.raises(InputError, match=said):
     connect(address)
+
+
+@pytest.mark.parametrize("error, said", [
+    (exceptions.WorkerCrashedError(), "its process was killed or crashed"),
+    (exceptions.OutOfMemoryError("Task was killed due to the node running low "
+                                 "on memory."), "Ray ended it for lack of mem"),
+    (exceptions.NodeDiedError("Task failed because the node it was running on "
+                              "is dead or unavailable. Node IP: 10.0.0.2."),
+     "its node was lost"),
+    (exceptions.RayError(f"Something\n  else, {300 * 'x'}"),
+     "Something else, xxx"),
+])
+def test_ends_of_workers_are_said_in_a_few_words(error, said):
+  words = ray_cluster._sentence(error)
+  assert words.startswith(said) and len(words) <= 200
