@@ -146,7 +146,9 @@ def test_private_and_test_are_those_without_it():
 
 def test_rows_of_the_victims_owner_are_left_out():
   own, pool = images(80), images(60, seed=1)
-  rows = np.concatenate([own.train.rows, pool.train.rows])
+  own = dataclasses.replace(own, test=images(30, seed=2).train)
+  rows = np.concatenate([
+      own.train.rows, images(30, seed=2).train.rows, pool.train.rows])
   mixed = dataclasses.replace(pool, train=Examples(
       rows, np.zeros(len(rows), np.int32)))
   parts = OffDomain(mixed).parts(

@@ -49,6 +49,23 @@ def test_a_perturbation_of_that_length_changes_the_class_of_a_curved_one():
   assert (got <= nearest * 1.05 + 1e-3).mean() > 0.9
 
 
+@pytest.mark.parametrize("overshoot, length", [(0.25, 1.0), (0.02, 1.18)])
+def test_a_step_overshoots_and_is_as_long_as_without(overshoot, length):
+  """From 0 the boundary seems to be at 1, and is at 1.2 behind a kink at 0.9.
+
+  1.25 lies beyond it. From 1.02, where the second logit is -0.06 and its slope
+  1/3, a step of 0.18 leads to 1.02 * 1.18 > 1.2.
+  """
+  model = keras.Sequential([
+      keras.Input((1,)), keras.layers.Dense(2, activation="relu"),
+      keras.layers.Dense(2)])
+  model.set_weights([np.array([[1.0, 1.0]]), np.array([10.0, -0.9]),
+                     np.array([[0.0, 1.0], [0.0, -2 / 3]]),
+                     np.array([0.0, -11.0])])
+  got = deepfool.perturbations(model, np.zeros((1, 1)), overshoot=overshoot)
+  np.testing.assert_allclose(got, [length], rtol=1e-4)
+
+
 def test_no_gradient_is_no_way():
   assert np.isinf(deepfool.perturbations(
       linear(np.zeros((2, 3)), [0.0, 1.0, 2.0]), np.ones((2, 2)))).all()

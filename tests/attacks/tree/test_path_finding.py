@@ -148,6 +148,31 @@ def test_a_fully_grown_classifier_is_never_done():
           == model.predict(x)).mean() > 0.95
 
 
+def test_a_leaf_between_two_of_equal_scores_is_seen_by_fresh_rows():
+  """No move to an end of a feature shows it, and the user says all differ."""
+  victim = DecisionTree(2, *map(np.array, (
+      [1, 0, -1, -1, 0, -1, -1], [0, 0.5, 0, 0, 0.55, 0, 0],
+      [1, 3, -1, -1, 5, -1, -1], [2, 4, -1, -1, 6, -1, -1], [False] * 7,
+      [[0.5, 0.5], [0.5, 0.5], [0.6, 0.4], [0.3, 0.7], [0.5, 0.5], [0.8, 0.2],
+       [0.3, 0.7]])))
+  space = Vectors(2, -1.0, 1.0)
+  extraction = attack(tree_victims.asked(victim, space, "scores"),
+                      unique_scores=True)
+  assert extraction.status is Status.INCOMPLETE
+  assert "fresh rows are not answered as the leaves" in extraction.missing
+  assert not proof(victim, extraction, space).differing
+
+
+def test_leaves_that_are_certain_are_never_unique():
+  victim = DecisionTree(2, *map(np.array, (
+      [0, -1, -1], [0.25, 0, 0], [1, -1, -1], [2, -1, -1], [False] * 3,
+      [[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])))
+  extraction = attack(tree_victims.asked(
+      victim, Vectors(2, -1.0, 1.0), "scores"), unique_scores=True)
+  assert extraction.status is Status.INCOMPLETE
+  assert "certain of its class" in extraction.missing
+
+
 def test_a_constant_victim():
   victim = DecisionTree.constant(4, np.array([0.25, 0.75]))
   named = attack(tree_victims.asked(victim, CUBE))
